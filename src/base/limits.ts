@@ -1,0 +1,28 @@
+/**
+ * Every bound that protects the process and that an operator does not set, in one table.
+ * Those that an operator sets are in the configuration, with these as their neighbours.
+ */
+export const LIMITS = {
+  /** Longest credential that is looked at, bytes. Longer ones are `token_malformed`. */
+  credentialBytes: 8 * 1024,
+  /** Longest request-target that is canonicalised, bytes. */
+  targetBytes: 16 * 1024,
+  /** Path segments of one request. */
+  pathSegments: 256,
+  /** Admin API body, bytes. */
+  adminBodyBytes: 64 * 1024,
+  /** Policy, role and class files, bytes each. */
+  policyFileBytes: 4 * 1024 * 1024,
+  /** Old generations that a token record remembers, so that their reuse is told from an unknown token. */
+  supersededGenerations: 16,
+  /** Audit events waiting for a sink. */
+  auditQueue: 65_536,
+  /** How long a drain waits for requests in flight, milliseconds. */
+  drainMs: 30_000,
+  /** Records of one page of `GET /v1/tokens`. */
+  pageSize: 1000,
+  /** How long the answer to an idempotent request is remembered, milliseconds. */
+  idempotencyMs: 24 * 3_600_000,
+  /** Trailer fields of one message, bytes. */
+  trailerBytes: 8 * 1024,
+} as const;

@@ -1,0 +1,77 @@
+import type { Secret } from '../base/secret.ts';
+
+/** The configuration as the composition root uses it: durations in milliseconds, sizes in bytes, paths absolute. */
+export interface Config {
+  readonly file: string;
+  readonly environment: string;
+  readonly listen: ListenConfig;
+  readonly workers: number | 'auto';
+  readonly admin: { readonly host: string; readonly port: number };
+  readonly store: StoreConfig;
+  readonly tokens: TokensConfig;
+  readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
+  readonly policies: string;
+  readonly audit: { readonly sinks: readonly AuditSinkConfig[]; readonly onFull: 'drop' | 'block' };
+  readonly log: { readonly level: LogLevel };
+}
+
+export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+
+export interface ListenConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: { readonly cert: string; readonly key: string; readonly clientCa: string | null } | null;
+  readonly trustedProxies: readonly string[];
+  readonly limits: TrafficLimits;
+}
+
+export interface TrafficLimits {
+  readonly headerBytes: number;
+  readonly headers: number;
+  /** Null: no bound. */
+  readonly bodyBytes: number | null;
+  readonly headerTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly connections: number;
+}
+
+interface StoreCommon {
+  readonly leaseMs: number;
+  readonly onUnavailable: 'deny' | 'serve_cached';
+  readonly maxStaleMs: number;
+}
+
+export type StoreConfig =
+  | (StoreCommon & { readonly kind: 'embedded'; readonly path: string })
+  | (StoreCommon & { readonly kind: 'redis'; readonly keyPrefix: string; readonly connection: RedisConnection });
+
+export type RedisConnection =
+  | { readonly kind: 'standalone'; readonly url: Secret }
+  | {
+      readonly kind: 'sentinel';
+      readonly sentinels: readonly string[];
+      readonly name: string;
+      readonly password: Secret | null;
+    }
+  | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly password: Secret | null };
+
+export interface TokensConfig {
+  readonly prefix: string;
+  /** Where a token may stand. Header names in lower case; a null scheme takes the whole value. */
+  readonly accept: readonly { readonly header: string; readonly scheme: string | null }[];
+  readonly expiryWarningMs: number;
+  readonly pepper: Secret | null;
+}
+
+export interface UpstreamConfig {
+  readonly name: string;
+  /** Origin, with an optional path prefix; never credentials. */
+  readonly url: URL;
+  readonly preserveHost: boolean;
+  readonly connectTimeoutMs: number;
+  readonly responseTimeoutMs: number;
+  readonly credential: { readonly header: string; readonly value: Secret } | null;
+}
+
+export type AuditSinkConfig = { readonly kind: 'file'; readonly path: string } | { readonly kind: 'stdout' };

@@ -1,0 +1,69 @@
+/** What a token record says about its state. `rotating` and `expired` follow from the clock and are never stored. */
+export const TOKEN_STATUSES = ['active', 'revoked', 'expired', 'rotating'] as const;
+export type TokenStatus = (typeof TOKEN_STATUSES)[number];
+
+/** A value of a token's `claims`, also of a JWT's (RFC 7519 §4). */
+export type ClaimValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly ClaimValue[]
+  | { readonly [name: string]: ClaimValue };
+export type Claims = Readonly<Record<string, ClaimValue>>;
+
+/** An earlier generation of a rotated token. */
+export interface SupersededGeneration {
+  readonly generation: number;
+  /** Hex SHA-256, or HMAC-SHA-256 with the pepper, of that generation's whole token. */
+  readonly digest: string;
+  /** Until when it still works, milliseconds since the epoch. */
+  readonly grace_until: number;
+  readonly last_used_at: number | null;
+  readonly last_used_ip: string | null;
+}
+
+/** A token as it is stored, under its id. Times are milliseconds since the Unix epoch; lists are never null. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly owner: string;
+  readonly class: string;
+  readonly environment: string;
+  readonly subject: string | null;
+  readonly scopes: readonly string[];
+  readonly roles: readonly string[];
+  readonly claims: Claims;
+  /** CIDR blocks or addresses from which the token may be used; empty: from anywhere. */
+  readonly ip: readonly string[];
+  readonly created_at: number;
+  readonly created_by: string;
+  readonly not_before: number | null;
+  readonly expires_at: number;
+  readonly generation: number;
+  readonly rotated_at: number | null;
+  /** End of the newest superseded generation's grace. */
+  readonly grace_until: number | null;
+  readonly rotate_after: number | null;
+  readonly revoked_at: number | null;
+  readonly revoked_by: string | null;
+  readonly revoke_reason: string | null;
+  /** Hex digest of the current generation's whole token. Never leaves the store and the verifier. */
+  readonly digest: string;
+  /** Newest first, at most LIMITS.supersededGenerations. */
+  readonly superseded: readonly SupersededGeneration[];
+}
+
+/** How a token was last used. Kept beside the record: it changes often and decides nothing. */
+export interface TokenUsage {
+  readonly last_used_at: number | null;
+  readonly last_used_ip: string | null;
+  readonly use_count: number;
+}
+
+export function statusAt(record: TokenRecord, now: number): TokenStatus {
+  if (record.revoked_at !== null) return 'revoked';
+  if (now >= record.expires_at) return 'expired';
+  if (record.grace_until !== null && now < record.grace_until) return 'rotating';
+  return 'active';
+}

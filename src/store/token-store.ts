@@ -1,0 +1,123 @@
+import type { MaybePromise } from '../base/result.ts';
+import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record.ts';
+
+/**
+ * The store's contract, split by privilege: the data plane holds a reader, the lifecycle a writer.
+ *
+ * Every method throws (or rejects with) a Fault: `store_unavailable` when the store cannot be reached or does not
+ * answer in time, `store_full` when it refuses a write for want of space, `internal` otherwise. A record that
+ * cannot be parsed is a fault too, never "not found".
+ */
+export interface TokenReader {
+  /** One point read. At once (no promise) where the store is in this process. */
+  find(id: string): MaybePromise<TokenRecord | null>;
+}
+
+/** A record together with what optimistic replacement and an administrator need. */
+export interface StoredToken {
+  readonly record: TokenRecord;
+  readonly usage: TokenUsage;
+  /** Grows with every replacement of the record. */
+  readonly version: number;
+}
+
+export interface TokenFilter {
+  readonly owner?: string;
+  readonly class?: string;
+  readonly subject?: string;
+  /** The status at `now`, computed as `statusAt` does. */
+  readonly status?: TokenStatus;
+  /** Milliseconds since the epoch, exclusive. */
+  readonly expiresBefore?: number;
+}
+
+export interface TokenPage {
+  readonly tokens: readonly StoredToken[];
+  /** Opaque; null on the last page. */
+  readonly cursor: string | null;
+}
+
+export interface TokenWriter {
+  load(id: string): Promise<StoredToken | null>;
+  /** Newest first. A cursor that this store did not make is an `InvalidCursor`. */
+  list(
+    filter: TokenFilter,
+    page: { readonly limit: number; readonly cursor: string | null; readonly now: number },
+  ): Promise<TokenPage>;
+  /** Durable when it resolves. False when the id is taken. */
+  create(record: TokenRecord): Promise<boolean>;
+  /**
+   * Replaces the record if it still has `version`; durable when it resolves. False when it has changed meanwhile or
+   * is gone. A record that is revoked stays revoked: the store itself refuses (false) a replacement that would lift it.
+   */
+  replace(version: number, record: TokenRecord): Promise<boolean>;
+  /** Removes a record that was never acknowledged to anybody. Never used on a token that was handed out. */
+  withdraw(id: string): Promise<void>;
+  /** Folds uses into the records' usage. Counts add up; the newest time wins. Unknown ids are ignored. */
+  recordUses(uses: readonly TokenUse[]): Promise<void>;
+}
+
+export interface TokenUse {
+  readonly id: string;
+  readonly at: number;
+  readonly ip: string;
+  readonly count: number;
+  /** Which generation was used; an old one is noted on its entry in `superseded` when it is read back. */
+  readonly generation: number;
+}
+
+/** The last link of an audit chain, kept outside the audit file so that a cut-off end is noticed. */
+export interface AuditCheckpoint {
+  readonly chain: string;
+  readonly seq: number;
+  readonly hash: string;
+  readonly time: number;
+}
+
+export interface CheckpointStore {
+  saveCheckpoint(checkpoint: AuditCheckpoint): Promise<void>;
+  /** Newest checkpoint of that chain. */
+  lastCheckpoint(chain: string): Promise<AuditCheckpoint | null>;
+}
+
+/** Answers to idempotent admin calls, kept for LIMITS.idempotencyMs. The values hold no secrets. */
+export interface IdempotencyStore {
+  /** Claims `key`: null when it was free (now held), else what was remembered for it. `value` null: still under way. */
+  claim(key: string, fingerprint: string, now: number): Promise<RememberedAnswer | null>;
+  remember(key: string, fingerprint: string, value: string, now: number): Promise<void>;
+  release(key: string): Promise<void>;
+}
+
+export interface RememberedAnswer {
+  /** Digest of the request body: the same key with another body is an error. */
+  readonly fingerprint: string;
+  readonly value: string | null;
+}
+
+export interface TokenCounts {
+  /** Per class and status at `now`. */
+  readonly byClass: readonly { readonly class: string; readonly status: TokenStatus; readonly count: number }[];
+  /** Active or rotating tokens whose end is within so many milliseconds. */
+  readonly expiring: readonly { readonly class: string; readonly withinMs: number; readonly count: number }[];
+}
+
+export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore {
+  readonly kind: 'embedded' | 'redis';
+  /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
+  ping(): Promise<void>;
+  count(now: number, withinMs: readonly number[]): Promise<TokenCounts>;
+  close(): Promise<void>;
+}
+
+/** Called when the store is lost or back; at most once per change. */
+export type StoreListener = (state: 'lost' | 'restored') => void;
+
+/** Called for each operation with its duration in seconds. */
+export type StoreObserver = (operation: string, seconds: number) => void;
+
+export class InvalidCursor extends Error {
+  constructor() {
+    super('the cursor is not one that this list gave out');
+    this.name = 'InvalidCursor';
+  }
+}

@@ -1,0 +1,35 @@
+import type { MaybePromise } from '../base/result.ts';
+import type { Principal } from '../model/principal.ts';
+import type { Reason } from '../model/reason.ts';
+
+export type TokenReason = Extract<
+  Reason,
+  | 'token_malformed'
+  | 'token_unknown'
+  | 'token_expired'
+  | 'token_not_yet_valid'
+  | 'token_revoked'
+  | 'token_superseded'
+  | 'token_wrong_environment'
+  | 'token_untrusted'
+>;
+
+export type AuthenticationOutcome =
+  | { readonly ok: true; readonly principal: Principal; readonly generation: number }
+  | {
+      readonly ok: false;
+      readonly reason: TokenReason;
+      /** Set once the credential is proven to belong to that token (its digest matched), never before. */
+      readonly tokenId: string | null;
+      readonly generation: number | null;
+    };
+
+/**
+ * Turns one raw credential into a principal or a refusal; the only entry to this room. At once where the store is in
+ * this process. Throws (or rejects with) a Fault `store_unavailable`; a doubt is never a principal.
+ */
+export interface Authenticator {
+  authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome>;
+  /** True when the text has the shape of a token of ours (prefix and length), valid or not: such text is never forwarded. */
+  resembles(credential: string): boolean;
+}
