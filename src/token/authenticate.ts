@@ -1,0 +1,42 @@
+import { LIMITS } from '../base/limits.ts';
+import type { TokenReader } from '../store/token-store.ts';
+import type { AuthenticationOutcome, Authenticator } from './authenticator.ts';
+import { digestToken, parseToken, resemblesToken } from './opaque-format.ts';
+import { unprovenRefusal, verifyOpaque } from './verify-opaque.ts';
+
+export interface AuthenticatorOptions {
+  readonly prefix: string;
+  readonly environment: string;
+  /** Key of the digests; null: plain SHA-256. */
+  readonly pepper: Uint8Array | null;
+  readonly store: TokenReader;
+}
+
+/** The only entry to this room: classifies by syntax, without I/O, then asks the store about what could be ours. */
+export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
+  const { prefix, environment, pepper, store } = options;
+  return {
+    authenticate(credential, now) {
+      // Longer than any credential that is looked at.
+      if (credential.length > LIMITS.credentialBytes) return unprovenRefusal('token_malformed');
+      // A JWT (base64url of `{"`…, RFC 7515 §3.1), and no issuer is trusted.
+      if (looksLikeJwt(credential)) return unprovenRefusal('token_untrusted');
+      const parsed = parseToken(credential);
+      // No token, or a mistyped one: its checksum is wrong.
+      if (!parsed.ok) return unprovenRefusal('token_malformed');
+      // A well-formed token of some other product.
+      if (parsed.value.prefix !== prefix) return unprovenRefusal('token_malformed');
+      // Ours, made for another environment: nothing to look up here.
+      if (parsed.value.environment !== environment) return unprovenRefusal('token_wrong_environment');
+      const digest = digestToken(credential, pepper);
+      const found = store.find(parsed.value.id);
+      if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now);
+      return found.then((record): AuthenticationOutcome => verifyOpaque(record, digest, environment, now));
+    },
+    resembles: (credential) => resemblesToken(credential, prefix),
+  };
+}
+
+function looksLikeJwt(credential: string): boolean {
+  return credential.startsWith('eyJ') && credential.includes('.');
+}
