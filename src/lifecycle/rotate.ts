@@ -1,0 +1,142 @@
+import { LIMITS } from '../base/limits.ts';
+import { formatDuration, parseDuration } from '../base/quantity.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import { type SupersededGeneration, statusAt, type TokenRecord } from '../model/token-record.ts';
+import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
+import { digestToken, remintToken } from '../token/opaque-format.ts';
+import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
+import { tokenEvent } from './context.ts';
+import { changeDurably } from './durable-change.ts';
+import { heldScopes } from './grants.ts';
+import { coversScope } from './scope-cover.ts';
+import { transition } from './states.ts';
+
+/** The body of a rotation. Both are durations such as `30d`. */
+export interface RotateRequest {
+  /** How long the old secret goes on working; at most the class's `grace`, which is also the default. `0s`: not at all. */
+  readonly grace?: string;
+  /** Life of the new secret; at most the class's `max_ttl`. By default as long as the old one was made for. */
+  readonly ttl?: string;
+}
+
+/**
+ * Gives a token a new secret under the same id; the old one works until its grace is over, and never beyond the end
+ * it had. Without a `ttl` the new generation lives as long as the old one was made for (within the class's `max_ttl`), so
+ * that a token that was issued for an hour does not gain a month by rotating itself.
+ *
+ * A rotation hands out a working secret, so the actor has to hold what the token holds, as for an issue, unless it is
+ * that token. Faults as in `changeDurably`; the new secret is given to nobody then.
+ */
+export async function rotateToken(
+  context: LifecycleContext,
+  actor: Actor,
+  id: string,
+  request: RotateRequest,
+): Promise<Result<TokenWithSecret, LifecycleError>> {
+  const policy = context.policy();
+  if (policy === null)
+    return err({ kind: 'conflict', message: 'no policy is loaded, so no class bounds the new secret' });
+  const changed = await changeDurably(context, id, ({ record }, now) => {
+    const allowed = checkRotation(record, actor, policy, request, context.tokens.environment, now);
+    if (!allowed.ok) return allowed;
+    const { token } = remintToken(id, context.tokens);
+    const next = nextGeneration(record, allowed.value, digestToken(token, context.tokens.pepper), now);
+    const event = tokenEvent('token.rotated', next, actor, {
+      generation: next.generation,
+      grace_until: new Date(allowed.value.graceUntil).toISOString(),
+      expires_at: new Date(next.expires_at).toISOString(),
+    });
+    return ok({ record: next, event, outcome: token });
+  });
+  if (!changed.ok) return changed;
+  context.metrics.tokenEvent('rotated');
+  return ok({ stored: changed.value.stored, token: changed.value.outcome });
+}
+
+interface CheckedRotation {
+  readonly tokenClass: TokenClass;
+  readonly graceUntil: number;
+  readonly expiresAt: number;
+}
+
+function checkRotation(
+  record: TokenRecord,
+  actor: Actor,
+  policy: CompiledPolicy,
+  request: RotateRequest,
+  environment: string,
+  now: number,
+): Result<CheckedRotation, LifecycleError> {
+  const verdict = transition(statusAt(record, now), 'rotate');
+  if (verdict !== null) return err({ kind: 'conflict', message: `the token ${verdict}` });
+  if (record.environment !== environment) {
+    return err({ kind: 'conflict', message: `the token belongs to environment ${JSON.stringify(record.environment)}` });
+  }
+  const tokenClass = policy.classes.get(record.class);
+  if (tokenClass === undefined) {
+    return err({
+      kind: 'conflict',
+      message: `the policy no longer declares the token's class ${JSON.stringify(record.class)}`,
+    });
+  }
+  const errors: FieldError[] = [];
+  const grace = duration('grace', request.grace, tokenClass.graceMs, tokenClass.graceMs, tokenClass, errors);
+  const given = Math.min(record.expires_at - (record.rotated_at ?? record.created_at), tokenClass.maxTtlMs);
+  const ttl = duration('ttl', request.ttl, given, tokenClass.maxTtlMs, tokenClass, errors);
+  if (ttl <= 0 && errors.length === 0) errors.push({ path: 'ttl', message: 'must be longer than nothing' });
+  const forbidden = checkHolding(record, actor, policy);
+  if (errors.length > 0) return err({ kind: 'invalid', errors });
+  if (forbidden.length > 0) return err({ kind: 'forbidden', errors: forbidden });
+  return ok({ tokenClass, graceUntil: Math.min(now + grace, record.expires_at), expiresAt: now + ttl });
+}
+
+function checkHolding(record: TokenRecord, actor: Actor, policy: CompiledPolicy): FieldError[] {
+  if (actor.tokenId === record.id) return [];
+  const held = heldScopes(actor, policy);
+  const beyond = heldScopes(record, policy).filter((scope) => !coversScope(held, scope));
+  if (beyond.length === 0) return [];
+  const names = beyond.map((scope) => JSON.stringify(scope)).join(', ');
+  return [{ path: 'id', message: `the token holds ${names}, which is more than you hold` }];
+}
+
+function duration(
+  path: 'grace' | 'ttl',
+  text: string | undefined,
+  byDefault: number,
+  most: number,
+  tokenClass: TokenClass,
+  errors: FieldError[],
+): number {
+  if (text === undefined) return byDefault;
+  const parsed = parseDuration(text);
+  if (!parsed.ok) {
+    errors.push({ path, message: parsed.error });
+    return byDefault;
+  }
+  if (parsed.value > most) {
+    const bound = `${path === 'ttl' ? 'max_ttl' : path} of class ${JSON.stringify(tokenClass.name)}`;
+    errors.push({ path, message: `${text} is longer than the ${bound}, which is ${formatDuration(most)}` });
+  }
+  return parsed.value;
+}
+
+function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: string, now: number): TokenRecord {
+  const old: SupersededGeneration = {
+    generation: record.generation,
+    digest: record.digest,
+    grace_until: rotation.graceUntil,
+    last_used_at: null,
+    last_used_ip: null,
+  };
+  const { rotateEveryMs } = rotation.tokenClass;
+  return {
+    ...record,
+    generation: record.generation + 1,
+    digest,
+    rotated_at: now,
+    grace_until: rotation.graceUntil,
+    expires_at: rotation.expiresAt,
+    rotate_after: rotateEveryMs === null ? null : now + rotateEveryMs,
+    superseded: [old, ...record.superseded].slice(0, LIMITS.supersededGenerations),
+  };
+}
