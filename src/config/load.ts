@@ -1,0 +1,193 @@
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import type { z } from 'zod';
+import { type Diagnostic, hasErrors, sortDiagnostics } from '../base/diagnostic.ts';
+import { Secret } from '../base/secret.ts';
+import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
+import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
+import { configSchema } from './schema.ts';
+import { errorCode } from './secret-reference.ts';
+
+type ConfigDocument = z.output<ReturnType<typeof configSchema>>;
+
+export interface LoadedConfig {
+  /** Null when there is an error among the diagnostics. */
+  readonly config: Config | null;
+  /** The folder of the policies, so that they can be checked in the same go; null where it cannot be told. */
+  readonly policies: string | null;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+const LARGEST_CONFIG_BYTES = 1024 * 1024;
+
+/**
+ * Reads and checks a configuration file, its secrets and certificates included. Every error comes at once, each at
+ * its place, with `file` as it was given; nothing that is wrong with a file is thrown.
+ */
+export async function loadConfig(
+  file: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<LoadedConfig> {
+  const failed = (message: string): LoadedConfig => ({
+    config: null,
+    policies: null,
+    diagnostics: [{ severity: 'error', file, line: 1, col: 1, message }],
+  });
+  let text: string;
+  try {
+    const bytes = await readFile(file);
+    if (bytes.length > LARGEST_CONFIG_BYTES) return failed('the configuration is larger than 1 MiB');
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    return failed(
+      error instanceof TypeError ? 'the configuration is not UTF-8' : `cannot be read (${errorCode(error)})`,
+    );
+  }
+  const absolute = resolve(file);
+  const { document, diagnostics } = salvageYamlDocument(text, file, configSchema({ folder: dirname(absolute), env }));
+  if (document === null) return { config: null, policies: null, diagnostics: sortDiagnostics(diagnostics) };
+  const found = sortDiagnostics([...diagnostics, ...checkTls(document), ...warnings(document)]);
+  const policies = document.damaged(['policies']) ? null : document.value.policies;
+  return { config: hasErrors(found) ? null : resolved(document.value, absolute), policies, diagnostics: found };
+}
+
+function diagnostic(
+  document: LocatedDocument<ConfigDocument>,
+  severity: Diagnostic['severity'],
+  path: DocumentPath,
+  message: string,
+): Diagnostic {
+  return { severity, file: document.file, ...document.locate(path), message: `${path.join('.')}: ${message}` };
+}
+
+/** The files have to be there, to be PEM, and to belong together: better said now than at the first handshake. */
+function checkTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
+  const { tls } = document.value.listen;
+  if (tls === undefined) return [];
+  const wrong: Diagnostic[] = [];
+  const read = (key: 'cert' | 'key' | 'client_ca'): string | null => {
+    const file = tls[key];
+    if (file === undefined) return null;
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (error) {
+      wrong.push(diagnostic(document, 'error', ['listen', 'tls', key], `${file} cannot be read (${errorCode(error)})`));
+      return null;
+    }
+  };
+  const cert = read('cert');
+  const key = read('key');
+  const clientCa = read('client_ca');
+  const usable = (part: 'cert' | 'key' | 'client_ca', options: object, complaint: string) => {
+    try {
+      createSecureContext(options);
+    } catch {
+      wrong.push(diagnostic(document, 'error', ['listen', 'tls', part], `${tls[part]} ${complaint}`));
+    }
+  };
+  if (clientCa !== null) usable('client_ca', { ca: clientCa }, 'holds no certificate in PEM');
+  if (cert !== null) usable('cert', { cert }, 'holds no certificate in PEM');
+  if (key !== null) usable('key', { key }, 'holds no private key in PEM without a passphrase');
+  if (cert !== null && key !== null && wrong.length === 0) usable('key', { cert, key }, 'does not belong to cert');
+  return wrong;
+}
+
+function warnings(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
+  const { store, audit } = document.value;
+  const found: Diagnostic[] = [];
+  if (store.on_unavailable === 'serve_cached') {
+    const message =
+      'serve_cached has no effect in this version: every request reads the store, and nothing is served from a cache';
+    found.push(diagnostic(document, 'warning', ['store', 'on_unavailable'], message));
+  }
+  if (audit.sinks.length === 0 && !document.damaged(['audit', 'sinks'])) {
+    found.push(diagnostic(document, 'warning', ['audit', 'sinks'], 'without a sink no audit event is kept'));
+  }
+  return found;
+}
+
+function resolved(document: ConfigDocument, file: string): Config {
+  return {
+    file,
+    environment: document.environment,
+    listen: listen(document.listen),
+    workers: document.workers,
+    admin: document.admin,
+    store: store(document.store, dirname(file)),
+    tokens: {
+      prefix: document.tokens.prefix,
+      accept: document.tokens.accept.map(({ header, scheme }) => ({ header, scheme: scheme ?? null })),
+      expiryWarningMs: document.tokens.expiry_warning,
+      pepper: document.tokens.pepper ?? null,
+    },
+    upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
+    policies: document.policies,
+    audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },
+    log: document.log,
+  };
+}
+
+function listen(section: ConfigDocument['listen']): ListenConfig {
+  const { limits, tls } = section;
+  return {
+    host: section.host,
+    port: section.port,
+    tls: tls === undefined ? null : { cert: tls.cert, key: tls.key, clientCa: tls.client_ca ?? null },
+    trustedProxies: section.trusted_proxies,
+    limits: {
+      headerBytes: limits.header_bytes,
+      headers: limits.headers,
+      bodyBytes: limits.body_bytes,
+      // The headers are a part of the request, so their time is never the longer one.
+      headerTimeoutMs: Math.min(limits.header_timeout, limits.request_timeout),
+      requestTimeoutMs: limits.request_timeout,
+      idleTimeoutMs: limits.idle_timeout,
+      connections: limits.connections,
+    },
+  };
+}
+
+function store(section: ConfigDocument['store'], folder: string): StoreConfig {
+  const common = {
+    leaseMs: section.lease,
+    onUnavailable: section.on_unavailable,
+    maxStaleMs: section.max_stale,
+  };
+  if (section.kind !== 'redis') return { ...common, kind: 'embedded', path: section.path ?? resolve(folder, 'data') };
+  return { ...common, kind: 'redis', keyPrefix: section.key_prefix ?? 'portcullis', connection: connection(section) };
+}
+
+/** The schema has made sure that exactly one of the three ways is there. */
+function connection(section: ConfigDocument['store']): RedisConnection {
+  const password = section.password ?? null;
+  if (section.sentinels !== undefined && section.name !== undefined) {
+    return { kind: 'sentinel', sentinels: section.sentinels, name: section.name, password };
+  }
+  if (section.cluster !== undefined) return { kind: 'cluster', nodes: section.cluster, password };
+  if (section.url === undefined) throw new TypeError('a Redis store without a way to reach it passed the schema');
+  if (password === null) return { kind: 'standalone', url: section.url };
+  const url = new URL(section.url.reveal());
+  url.password = encodeURIComponent(password.reveal());
+  return { kind: 'standalone', url: new Secret(url.href) };
+}
+
+function upstream(name: string, section: ConfigDocument['upstreams'][string]): UpstreamConfig {
+  return {
+    name,
+    url: section.url,
+    preserveHost: section.preserve_host,
+    connectTimeoutMs: section.connect_timeout,
+    responseTimeoutMs: section.response_timeout,
+    credential: section.credential ?? null,
+  };
+}
+
+function auditSinks(sinks: ConfigDocument['audit']['sinks']): Config['audit']['sinks'] {
+  return sinks.map((sink) => {
+    if ('path' in sink && sink.kind === 'file') return { kind: 'file', path: String(sink.path) };
+    if (sink.kind === 'stdout') return { kind: 'stdout' };
+    throw new TypeError('an audit sink of a later version passed the schema');
+  });
+}

@@ -1,0 +1,248 @@
+import { z } from 'zod';
+import { type SecretSource, secretReference } from './secret-reference.ts';
+import { storeSchema } from './store-schema.ts';
+import {
+  addressRange,
+  authenticationScheme,
+  count,
+  duration,
+  headerName,
+  host,
+  path,
+  port,
+  size,
+  sizeOrNone,
+  timeout,
+  upstreamUrl,
+} from './values.ts';
+
+const NOT_AVAILABLE = 'not available in this version';
+
+/** The configuration file as an operator writes it; parsing resolves secrets and paths on the way. */
+export function configSchema(source: SecretSource) {
+  return z
+    .strictObject({
+      environment: z
+        .string({ error: 'expected a name' })
+        .regex(/^[a-z0-9-]{1,32}$/, { error: 'expected 1 to 32 of a-z, 0-9 and -' })
+        .prefault('prod')
+        .meta({ description: 'Name of this environment. Tokens of another environment are refused.' }),
+      listen: listenSchema(source),
+      workers: z
+        .union([z.int(), z.literal('auto')], { error: 'expected a number of processes, or auto' })
+        .superRefine((workers, context) => {
+          if (workers !== 1) context.addIssue({ code: 'custom', message: `anything but 1 is ${NOT_AVAILABLE}` });
+        })
+        .prefault(1)
+        .meta({ description: 'Number of processes. This version runs one.' }),
+      admin: z
+        .strictObject({
+          host: host().prefault('127.0.0.1').meta({ description: 'Address of the admin listener.' }),
+          port: port().prefault(9090).meta({ description: 'Port of the admin listener; 0 takes a free one.' }),
+        })
+        .prefault({})
+        .meta({ description: 'The admin API, the console, /metrics, /healthz and /readyz.' }),
+      store: storeSchema(source),
+      tokens: tokensSchema(source),
+      upstreams: z
+        .record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: UPSTREAM_NAME }), upstreamSchema(source))
+        .prefault({})
+        .meta({ description: 'The APIs behind the gateway, by the name that policies use.' }),
+      issuers: z
+        .array(z.unknown())
+        .max(0, { error: `JWT issuers are ${NOT_AVAILABLE}; leave the list empty` })
+        .prefault([])
+        .meta({ description: 'JWT issuers. Not available in this version.' }),
+      introspection: z
+        .array(z.unknown())
+        .max(0, { error: `introspection servers are ${NOT_AVAILABLE}; leave the list empty` })
+        .prefault([])
+        .meta({ description: 'RFC 7662 servers. Not available in this version.' }),
+      policies: path(source.folder)
+        .prefault('./policies')
+        .meta({ description: 'Folder of the policies, roles and classes.' }),
+      audit: auditSchema(source),
+      log: z
+        .strictObject({
+          level: z
+            .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+            .prefault('info')
+            .meta({ description: 'Least severe level that is written.' }),
+        })
+        .prefault({})
+        .meta({ description: 'The log of the process itself, on stderr.' }),
+    })
+    .superRefine(
+      ({ listen, admin }, context) => {
+        if (listen?.port === admin?.port && listen?.host === admin?.host && listen?.port !== 0) {
+          const message = 'the admin listener needs another address or port than the traffic listener';
+          context.addIssue({ code: 'custom', path: ['admin', 'port'], message });
+        }
+      },
+      { when: ({ value }) => isObject(value) && isObject(value['listen']) && isObject(value['admin']) },
+    );
+}
+
+/** What an editor needs to check a configuration while it is typed: JSON Schema, draft 2020-12. */
+export function configJsonSchema(): object {
+  const schema = configSchema({ folder: '.', env: {} });
+  return { title: 'Portcullis configuration', ...z.toJSONSchema(schema, { io: 'input', target: 'draft-2020-12' }) };
+}
+
+const UPSTREAM_NAME = 'the name of an upstream begins with a letter or digit and holds only those, dot, - and _';
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function listenSchema(source: SecretSource) {
+  return z
+    .strictObject({
+      host: host().prefault('127.0.0.1').meta({ description: 'Address of the traffic listener.' }),
+      port: port().prefault(8080).meta({ description: 'Port of the traffic listener; 0 takes a free one.' }),
+      tls: z
+        .strictObject({
+          cert: path(source.folder).meta({ description: 'Certificate chain, PEM.' }),
+          key: path(source.folder).meta({ description: 'Private key, PEM.' }),
+          client_ca: path(source.folder)
+            .optional()
+            .meta({ description: 'Certificates of the authorities whose clients are let in, PEM.' }),
+        })
+        .optional()
+        .meta({ description: 'TLS on the traffic listener; without it the listener speaks plain HTTP.' }),
+      trusted_proxies: unique(z.array(addressRange()), (block) => (typeof block === 'string' ? block : null))
+        .prefault([])
+        .meta({ description: 'Addresses and blocks that may set X-Forwarded-* and Forwarded.' }),
+      limits: limitsSchema(),
+    })
+    .prefault({})
+    .meta({ description: 'The listener that takes the traffic.' });
+}
+
+function limitsSchema() {
+  return z
+    .strictObject({
+      header_bytes: size(1024).prefault('16KiB').meta({ description: 'All request headers together.' }),
+      headers: count(1, 1000).prefault(100).meta({ description: 'Number of request headers.' }),
+      body_bytes: sizeOrNone().prefault('none').meta({ description: 'Request body; none for no bound.' }),
+      header_timeout: timeout().prefault('10s').meta({ description: 'For the headers of a request to arrive.' }),
+      request_timeout: timeout().prefault('5m').meta({ description: 'For a whole request to arrive.' }),
+      idle_timeout: timeout().prefault('60s').meta({ description: 'Until an idle connection is closed.' }),
+      connections: count(1, 1_000_000).prefault(10_000).meta({ description: 'Open connections.' }),
+    })
+    .prefault({})
+    .meta({ description: 'Bounds on what a client may send.' });
+}
+
+function tokensSchema(source: SecretSource) {
+  return z
+    .strictObject({
+      prefix: z
+        .string({ error: 'expected a prefix such as pct' })
+        .regex(/^[a-z0-9]{2,16}$/, { error: 'expected 2 to 16 of a-z and 0-9' })
+        .prefault('pct')
+        .meta({ description: 'What every token of this installation begins with.' }),
+      accept: unique(
+        z.array(
+          z.strictObject({
+            header: headerName().meta({ description: 'Header in which a token may stand.' }),
+            scheme: authenticationScheme()
+              .optional()
+              .meta({ description: 'Authentication scheme before the token; without it the whole value is taken.' }),
+          }),
+        ),
+        (place) =>
+          isObject(place) && typeof place['header'] === 'string'
+            ? `${place['header']} ${String(place['scheme'] ?? '').toLowerCase()}`
+            : null,
+      )
+        .refine((places) => places.length > 0, { error: 'at least one header is needed' })
+        .prefault([{ header: 'authorization', scheme: 'Bearer' }, { header: 'x-api-key' }])
+        .meta({ description: 'Where a token may stand in a request.' }),
+      expiry_warning: duration()
+        .prefault('7d')
+        .meta({ description: 'How long before its end a token is announced in Portcullis-Token-Expires.' }),
+      pepper: secretReference(source)
+        .optional()
+        .meta({ description: 'Key of the HMAC with which tokens are stored; set it before the first token.' }),
+    })
+    .prefault({})
+    .meta({ description: 'The tokens that this installation issues.' });
+}
+
+function upstreamSchema(source: SecretSource) {
+  return z.strictObject({
+    url: upstreamUrl().meta({ description: 'Origin, with an optional path prefix.' }),
+    preserve_host: z.boolean().prefault(false).meta({ description: "Whether the client's Host is passed on." }),
+    connect_timeout: timeout().prefault('5s').meta({ description: 'For a connection to be made.' }),
+    response_timeout: timeout().prefault('60s').meta({ description: "For the answer's headers to arrive." }),
+    credential: z
+      .strictObject({
+        header: headerName().meta({ description: 'Header that carries the credential.' }),
+        value: secretReference(source)
+          .refine((secret) => /^[\t\x20-\x7e\x80-\xff]+$/.test(secret.reveal()), {
+            error: 'the secret holds characters that cannot stand in a header',
+          })
+          .meta({ description: "The header's whole value." }),
+      })
+      .optional()
+      .meta({ description: 'What the gateway presents to the upstream in place of the token.' }),
+    assertion: z
+      .boolean()
+      .refine((wanted) => !wanted, { error: `signed assertions are ${NOT_AVAILABLE}` })
+      .prefault(false)
+      .meta({ description: 'Signed identity for the upstream. Not available in this version.' }),
+  });
+}
+
+function auditSchema(source: SecretSource) {
+  const later = (kind: string) =>
+    z.looseObject({
+      kind: z.literal(kind).refine(() => false, { error: `audit sink ${kind} is ${NOT_AVAILABLE}` }),
+    });
+  const file = z.strictObject({
+    kind: z.literal('file'),
+    path: path(source.folder).meta({ description: 'File to which events are appended, one a line.' }),
+  });
+  const stdout = z.strictObject({ kind: z.literal('stdout') });
+  return z
+    .strictObject({
+      sinks: unique(
+        z.array(
+          z.discriminatedUnion('kind', [file, stdout, later('redis-stream'), later('http')], {
+            error: 'expected a sink of kind: file or kind: stdout',
+          }),
+        ),
+        (sink) =>
+          isObject(sink) && typeof sink['kind'] === 'string' ? `${sink['kind']} ${String(sink['path'])}` : null,
+      )
+        .prefault([{ kind: 'file', path: './data/audit.jsonl' }])
+        .meta({ description: 'Where audit events go.' }),
+      on_full: z
+        .enum(['drop', 'block'])
+        .prefault('drop')
+        .meta({ description: 'When a sink cannot keep up: drop (counted) or refuse requests.' }),
+    })
+    .prefault({})
+    .meta({ description: 'The audit trail.' });
+}
+
+/**
+ * Refuses an item that says the same as an earlier one, at its own place; also beside items that are wrong in
+ * another way, for which `key` is null.
+ */
+function unique<T extends z.ZodType>(array: z.ZodArray<T>, key: (item: unknown) => string | null) {
+  return array.superRefine(
+    (items: readonly unknown[], context) => {
+      const first = new Map<string, number>();
+      for (const [index, item] of items.entries()) {
+        const said = key(item);
+        const earlier = said === null ? undefined : first.get(said);
+        if (earlier !== undefined) {
+          context.addIssue({ code: 'custom', path: [index], message: `the same as item ${earlier + 1} of the list` });
+        } else if (said !== null) first.set(said, index);
+      }
+    },
+    { when: ({ value }) => Array.isArray(value) },
+  );
+}
