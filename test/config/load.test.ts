@@ -250,10 +250,7 @@ describe('a secret', () => {
 describe('the store', () => {
   it.each([
     ['{ kind: embedded, name: x }', '1:32: store.name: belongs to kind: redis, and this store is kind: embedded'],
-    [
-      '{ kind: redis, url: "redis://h", nam: m }',
-      '1:41: unknown key "nam" in store; did you mean "name"?',
-    ],
+    ['{ kind: redis, url: "redis://h", nam: m }', '1:41: unknown key "nam" in store; did you mean "name"?'],
     ['{ url: "redis://h" }', '1:8: store: url needs kind: redis; without kind the store is embedded'],
     [
       '{ kind: redis, url: "redis://h", path: x }',
