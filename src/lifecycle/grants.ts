@@ -10,14 +10,22 @@ export interface GrantFindings {
   readonly forbidden: readonly FieldError[];
 }
 
-/**
- * What a token or an actor holds, directly and through its roles; a role that is not declared holds nothing.
- *
- * It is also all that an actor may hand out. So a token that issues for an API carries `portcullis:tokens:issue` and,
- * beside it, the scopes it may grant (`orders:*`), or `*` for all.
- */
-export function heldScopes(holder: Pick<Actor, 'scopes' | 'roles'>, policy: CompiledPolicy): readonly string[] {
+/** What a token reaches, directly and through its roles; a role that is not declared reaches nothing. */
+export function reachedScopes(
+  holder: { readonly scopes: readonly string[]; readonly roles: readonly string[] },
+  policy: CompiledPolicy,
+): readonly string[] {
   return [...holder.scopes, ...holder.roles.flatMap((role) => policy.roles.get(role)?.scopes ?? [])];
+}
+
+/**
+ * What an actor may hand out: no more than it holds itself. So a token that issues for an API carries
+ * `portcullis:tokens:issue` and, beside it, the scopes it may grant (`orders:*`), or, in class `admin`, `*` for all.
+ */
+export function grantableScopes(actor: Actor, policy: CompiledPolicy): readonly string[] {
+  const reached = reachedScopes(actor, policy);
+  const everything = actor.tokenId === null || actor.class === 'admin';
+  return everything ? reached : reached.filter((scope) => scope !== '*');
 }
 
 export function checkGrants(
@@ -32,7 +40,7 @@ export function checkGrants(
   ];
   const forbidden: FieldError[] = [];
   if (invalid.length > 0) return { invalid, forbidden };
-  const grantable = heldScopes(actor, policy);
+  const grantable = grantableScopes(actor, policy);
   for (const [index, scope] of request.scopes.entries()) {
     const path = `scopes[${index}]`;
     const fault = scopeFault(scope, tokenClass);

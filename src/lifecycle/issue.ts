@@ -31,7 +31,7 @@ export interface IssueRequest {
 const ATTEMPTS = 3;
 
 /**
- * Issues a token within its class and within what the actor may grant (`heldScopes`).
+ * Issues a token within its class and within what the actor may grant (`grantableScopes`).
  *
  * Resolves when the record and its audit event are durable. Throws a Fault `store_unavailable` or `store_full` when
  * the store did not confirm the record, `audit_unavailable` when the event could not be recorded: then the record is

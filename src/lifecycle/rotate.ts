@@ -7,7 +7,7 @@ import { digestToken, remintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
 import { changeDurably } from './durable-change.ts';
-import { heldScopes } from './grants.ts';
+import { grantableScopes, reachedScopes } from './grants.ts';
 import { coversScope } from './scope-cover.ts';
 import { transition } from './states.ts';
 
@@ -92,8 +92,8 @@ function checkRotation(
 
 function checkHolding(record: TokenRecord, actor: Actor, policy: CompiledPolicy): FieldError[] {
   if (actor.tokenId === record.id) return [];
-  const held = heldScopes(actor, policy);
-  const beyond = heldScopes(record, policy).filter((scope) => !coversScope(held, scope));
+  const held = grantableScopes(actor, policy);
+  const beyond = reachedScopes(record, policy).filter((scope) => !coversScope(held, scope));
   if (beyond.length === 0) return [];
   const names = beyond.map((scope) => JSON.stringify(scope)).join(', ');
   return [{ path: 'id', message: `the token holds ${names}, which is more than you hold` }];

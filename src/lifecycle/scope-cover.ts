@@ -7,14 +7,19 @@ export function coversScope(held: readonly string[], wanted: string): boolean {
     (scope) =>
       scope === wanted ||
       scope === '*' ||
-      (scope.endsWith(':*') && wanted.startsWith(scope.slice(0, -1)) && scope !== ':*'),
+      (scope.length > 2 &&
+        scope.endsWith(':*') &&
+        wanted.length >= scope.length &&
+        wanted.startsWith(scope.slice(0, -1))),
   );
 }
 
-/** `orders:read`, `orders:*`, `*`: segments divided by colons, a wildcard only as the whole last one. */
+/**
+ * Whether `text` can be granted: a scope-token (RFC 6749 §3.3) with an asterisk only as `:*` at its end, or `*`. The
+ * same grammar as in roles and classes.
+ */
 export function isScope(text: string): boolean {
   if (text === '*') return true;
-  const segments = text.split(':');
-  if (segments.at(-1) === '*' && segments.length > 1) segments.pop();
-  return segments.every((segment) => /^[A-Za-z0-9._/-]+$/.test(segment));
+  const stem = text.endsWith(':*') ? text.slice(0, -2) : text;
+  return /^[\x21\x23-\x29\x2B-\x5B\x5D-\x7E]+$/.test(stem);
 }
