@@ -7,7 +7,7 @@ export const FIELD_LIMITS = {
   /** `name`, `owner`, `subject`, `reason`, characters. */
   text: 200,
   /** One scope or role name, characters. */
-  scope: 128,
+  nameLength: 128,
   scopes: 100,
   roles: 20,
   ip: 100,
@@ -39,7 +39,18 @@ export function checkSubject(path: string, value: string): FieldError[] {
   return [{ path, message: 'must consist of printable ASCII characters' }];
 }
 
-export function checkCount(path: string, list: readonly string[], most: number): FieldError[] {
+/** Bounds of a list of scopes or roles; what the names mean is the policy's to say. */
+export function checkNames(path: string, list: readonly string[], most: number): FieldError[] {
+  const tooMany = checkCount(path, list, most);
+  if (tooMany.length > 0) return tooMany;
+  return list.flatMap((name, index) =>
+    name.length <= FIELD_LIMITS.nameLength
+      ? []
+      : [{ path: `${path}[${index}]`, message: `is longer than ${FIELD_LIMITS.nameLength} characters` }],
+  );
+}
+
+function checkCount(path: string, list: readonly string[], most: number): FieldError[] {
   return list.length > most ? [{ path, message: `has ${list.length} entries, at most ${most} are allowed` }] : [];
 }
 

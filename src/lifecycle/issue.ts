@@ -3,12 +3,13 @@ import { formatDuration, parseDuration } from '../base/quantity.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { Fault } from '../model/fault.ts';
 import type { Claims, TokenRecord } from '../model/token-record.ts';
+import { checkAgainstClass } from '../policy/classes.ts';
 import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
 import { digestToken, mintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
-import { checkClaims, checkIpList, checkSubject, checkText } from './fields.ts';
-import { checkGrants } from './grants.ts';
+import { checkClaims, checkIpList, checkNames, checkSubject, checkText, FIELD_LIMITS } from './fields.ts';
+import { beyondActor } from './grants.ts';
 import { parseTimestamp } from './timestamp.ts';
 
 /** The body of `POST /v1/tokens`, its shape already checked. Durations as `30d`, times in RFC 3339. */
@@ -108,7 +109,12 @@ function checkIssue(
   policy: CompiledPolicy,
   now: number,
 ): Result<CheckedIssue, LifecycleError> {
+  const tooMany = [
+    ...checkNames('scopes', request.scopes, FIELD_LIMITS.scopes),
+    ...checkNames('roles', request.roles ?? [], FIELD_LIMITS.roles),
+  ];
   const invalid: FieldError[] = [
+    ...tooMany,
     ...checkText('name', request.name),
     ...checkText('owner', request.owner),
     ...(request.subject == null ? [] : checkSubject('subject', request.subject)),
@@ -119,30 +125,30 @@ function checkIssue(
   const times = checkTimes(request, tokenClass ?? null, now);
   invalid.push(...times.errors);
   if (tokenClass === undefined) {
-    const known = [...policy.classes.keys()];
-    const hint =
-      didYouMean(request.class, known) || `; there are ${known.map((name) => JSON.stringify(name)).join(', ')}`;
-    const message = `there is no class ${JSON.stringify(request.class.slice(0, 64))}${hint}`;
-    return err({ kind: 'invalid', errors: [{ path: 'class', message }, ...invalid] });
+    return err({
+      kind: 'invalid',
+      errors: [{ path: 'class', message: unknownClass(request.class, policy) }, ...invalid],
+    });
   }
-  invalid.push(...missingFields(request, tokenClass));
-  const grants = checkGrants({ scopes: request.scopes, roles: request.roles ?? [] }, tokenClass, policy, actor);
-  invalid.push(...grants.invalid);
-  if (invalid.length > 0) return err({ kind: 'invalid', errors: [...invalid, ...grants.forbidden] });
-  if (grants.forbidden.length > 0) return err({ kind: 'forbidden', errors: grants.forbidden });
+  // Names without bounds are not compared with anything.
+  if (tooMany.length > 0) return err({ kind: 'invalid', errors: invalid });
+  const granted = { scopes: request.scopes, roles: request.roles ?? [] };
+  const claims = request.claims ?? {};
+  const asked = { ...granted, owner: request.owner, subject: request.subject ?? null, claims, ip: request.ip ?? [] };
+  const known = new Set(invalid.map(({ path }) => path));
+  const violations = checkAgainstClass(tokenClass, asked, policy.roles).filter(({ path }) => !known.has(path));
+  invalid.push(...violations);
+  const outside = new Set(violations.map(({ path }) => path));
+  const forbidden = beyondActor(granted, actor, policy).filter(({ path }) => !outside.has(path));
+  if (invalid.length > 0) return err({ kind: 'invalid', errors: [...invalid, ...forbidden] });
+  if (forbidden.length > 0) return err({ kind: 'forbidden', errors: forbidden });
   return ok({ tokenClass, expiresAt: times.expiresAt, notBefore: times.notBefore });
 }
 
-function missingFields(request: IssueRequest, tokenClass: TokenClass): FieldError[] {
-  const present = {
-    owner: request.owner !== '',
-    subject: request.subject != null && request.subject !== '',
-    ip: (request.ip ?? []).length > 0,
-    claims: Object.keys(request.claims ?? {}).length > 0,
-  };
-  return tokenClass.require
-    .filter((field) => !present[field])
-    .map((path) => ({ path, message: `is required for class ${JSON.stringify(tokenClass.name)}` }));
+function unknownClass(name: string, policy: CompiledPolicy): string {
+  const known = [...policy.classes.keys()];
+  const all = `; there are ${known.map((other) => JSON.stringify(other)).join(', ')}`;
+  return `there is no class ${JSON.stringify(name.slice(0, 64))}${didYouMean(name.slice(0, 64), known) || all}`;
 }
 
 interface CheckedTimes {

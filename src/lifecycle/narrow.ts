@@ -2,12 +2,12 @@ import { rfc3339 } from '../base/encoding.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { AuditDetail } from '../model/audit-event.ts';
 import { statusAt, type TokenRecord } from '../model/token-record.ts';
+import { scopesWithin } from '../policy/classes.ts';
 import type { Actor, DescribedToken, FieldError, LifecycleContext, LifecycleError } from './context.ts';
 import { tokenEvent } from './context.ts';
 import { changeDurably } from './durable-change.ts';
-import { checkIpList, checkText } from './fields.ts';
+import { checkIpList, checkNames, checkText, FIELD_LIMITS } from './fields.ts';
 import { blockContains, parseIpBlock } from './ip-block.ts';
-import { coversScope, isScope } from './scope-cover.ts';
 import { transition } from './states.ts';
 import { parseTimestamp } from './timestamp.ts';
 
@@ -81,16 +81,23 @@ function narrowedRecord(record: TokenRecord, request: NarrowRequest, now: number
   });
 }
 
+/** A scope as it can be granted: an asterisk only as `:*` at its end, or `*`. */
+const SCOPE = /^(?:\*|[\x21\x23-\x29\x2B-\x5B\x5D-\x7E]+(?::\*)?)$/;
+
 /** `orders:*` may become `orders:read`: less than it was is what counts. */
 function scopeErrors(record: TokenRecord, scopes: readonly string[]): FieldError[] {
+  const unbounded = checkNames('scopes', scopes, FIELD_LIMITS.scopes);
+  if (unbounded.length > 0) return unbounded;
   return scopes.flatMap((scope, index) =>
-    isScope(scope) && coversScope(record.scopes, scope)
+    SCOPE.test(scope) && scopesWithin([scope], record.scopes)
       ? []
       : [{ path: `scopes[${index}]`, message: widening('scope', scope, record.scopes) }],
   );
 }
 
 function roleErrors(record: TokenRecord, roles: readonly string[]): FieldError[] {
+  const unbounded = checkNames('roles', roles, FIELD_LIMITS.roles);
+  if (unbounded.length > 0) return unbounded;
   return roles.flatMap((role, index) =>
     record.roles.includes(role) ? [] : [{ path: `roles[${index}]`, message: widening('role', role, record.roles) }],
   );

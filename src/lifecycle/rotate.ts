@@ -2,13 +2,13 @@ import { LIMITS } from '../base/limits.ts';
 import { formatDuration, parseDuration } from '../base/quantity.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { type SupersededGeneration, statusAt, type TokenRecord } from '../model/token-record.ts';
+import { scopesWithin } from '../policy/classes.ts';
 import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
 import { digestToken, remintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
 import { changeDurably } from './durable-change.ts';
 import { grantableScopes, reachedScopes } from './grants.ts';
-import { coversScope } from './scope-cover.ts';
 import { transition } from './states.ts';
 
 /** The body of a rotation. Both are durations such as `30d`. */
@@ -93,7 +93,7 @@ function checkRotation(
 function checkHolding(record: TokenRecord, actor: Actor, policy: CompiledPolicy): FieldError[] {
   if (actor.tokenId === record.id) return [];
   const held = grantableScopes(actor, policy);
-  const beyond = reachedScopes(record, policy).filter((scope) => !coversScope(held, scope));
+  const beyond = reachedScopes(record, policy).filter((scope) => !scopesWithin([scope], held));
   if (beyond.length === 0) return [];
   const names = beyond.map((scope) => JSON.stringify(scope)).join(', ');
   return [{ path: 'id', message: `the token holds ${names}, which is more than you hold` }];
