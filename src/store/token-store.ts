@@ -33,7 +33,7 @@ export interface TokenFilter {
 
 export interface TokenPage {
   readonly tokens: readonly StoredToken[];
-  /** Opaque; null on the last page. */
+  /** Opaque; null on the last page. A page may hold fewer tokens than asked for, even none, and still have a next one. */
   readonly cursor: string | null;
 }
 
@@ -99,6 +99,8 @@ export interface TokenCounts {
   readonly byClass: readonly { readonly class: string; readonly status: TokenStatus; readonly count: number }[];
   /** Active or rotating tokens whose end is within so many milliseconds. */
   readonly expiring: readonly { readonly class: string; readonly withinMs: number; readonly count: number }[];
+  /** Set where the store held more tokens than one count looks at: the numbers are those of the newest. */
+  readonly truncated?: boolean;
 }
 
 export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore {

@@ -1,0 +1,36 @@
+import { sha256 } from '../../base/encoding.ts';
+import { Fault } from '../../model/fault.ts';
+
+/**
+ * The names of our keys. A token's id is its hash tag, so that a cluster spreads the tokens over its slots; what has
+ * to change together with other keys gets a tag of its own.
+ */
+export class Keys {
+  readonly #prefix: string;
+
+  constructor(prefix: string) {
+    // A brace would become the hash tag itself and put every token into one slot.
+    if (prefix === '' || /[{}\s]/.test(prefix)) {
+      throw new Fault('internal', 'store.key_prefix: must not be empty, and may not contain braces or white space');
+    }
+    this.#prefix = prefix;
+  }
+
+  token(id: string): string {
+    return `${this.#prefix}:token:{${id}}`;
+  }
+
+  /** All tokens, for lists and counts. */
+  index(): string {
+    return `${this.#prefix}:tokens`;
+  }
+
+  /** A client chooses its idempotency key, so the name is a digest of it: of one length, and nobody's text. */
+  answer(key: string): string {
+    return `${this.#prefix}:idempotency:${sha256(key).toString('hex')}`;
+  }
+
+  checkpoint(chain: string): string {
+    return `${this.#prefix}:checkpoint:${chain}`;
+  }
+}

@@ -1,0 +1,44 @@
+import { Fault, type FaultCode } from '../../model/fault.ts';
+import { InvalidCursor } from '../token-store.ts';
+
+interface Meaning {
+  readonly code: FaultCode;
+  readonly message: string;
+}
+
+const unavailable = (message: string): Meaning => ({ code: 'store_unavailable', message });
+
+/** What Redis answers (the first word of an error reply) when the state of the server is the trouble, not the call. */
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  OOM: { code: 'store_full', message: 'Redis has reached its maxmemory' },
+  MISCONF: unavailable('Redis refuses writes because it cannot save to its disk'),
+  READONLY: unavailable('this is a replica, which cannot be written to'),
+  NOREPLICAS: unavailable('too few replicas are in step'),
+  LOADING: unavailable('Redis is still loading its data'),
+  BUSY: unavailable('Redis is busy with a script'),
+  MASTERDOWN: unavailable('the replica has lost its primary'),
+  CLUSTERDOWN: unavailable('the cluster is down'),
+  TRYAGAIN: unavailable('the cluster is moving the key'),
+  NOAUTH: unavailable('Redis asks for a password'),
+  WRONGPASS: unavailable('Redis does not accept the user and password'),
+  NOPERM: unavailable('the Redis user lacks a permission'),
+  WRONGTYPE: { code: 'internal', message: 'a key of the store holds something else' },
+};
+
+/**
+ * Whatever a command failed with as the fault that the store's contract promises. The error itself is not kept as
+ * the cause: ioredis hangs the command's arguments on it, among them the password of a failed log-in.
+ */
+export function redisFault(error: unknown, place: string, describe: (error: unknown) => string): Error {
+  if (error instanceof Fault || error instanceof InvalidCursor) return error;
+  const text = describe(error);
+  if (!(error instanceof Error) || error instanceof TypeError || error instanceof RangeError) {
+    return new Fault('internal', `${place}: ${text}`);
+  }
+  if (error.name !== 'ReplyError') return new Fault('store_unavailable', `${place}: ${text}`);
+  // Redis 6 wraps the error of a script's command: `ERR Error running script …: -OOM command not allowed …`.
+  const word = /(?:^|: -)([A-Z]{3,})\b(?!.*: -[A-Z])/.exec(error.message)?.[1] ?? '';
+  const meaning = MEANINGS[word];
+  if (meaning === undefined) return new Fault('internal', `${place}: ${text}`);
+  return new Fault(meaning.code, `${place}: ${meaning.message}: ${text}`);
+}

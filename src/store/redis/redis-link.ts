@@ -1,0 +1,109 @@
+import type { ClientContext, Cluster, Redis, RedisCommander } from 'ioredis';
+import { Fault } from '../../model/fault.ts';
+import type { Availability } from '../availability.ts';
+import type { RedisClient } from './client.ts';
+import { redisFault } from './redis-fault.ts';
+
+/** The commands that standalone servers, sentinels and clusters have in common. */
+export type RedisCommands = RedisCommander<ClientContext & { readonly type: 'default'; readonly mapping: 'resp2' }>;
+
+/** Pause before a client that has given up is started again, milliseconds. */
+const REVIVE_MS = 1000;
+
+/** A connection that comes back by itself. While it is away, every operation fails at once with `store_unavailable`. */
+export class RedisLink {
+  readonly #client: Redis | Cluster;
+  readonly #commands: RedisCommands;
+  readonly #place: string;
+  readonly #secrets: readonly string[];
+  readonly #timeoutMs: number;
+  readonly #availability: Availability;
+  #closed = false;
+  #revival: NodeJS.Timeout | null = null;
+  /** Why the last attempt to connect failed. */
+  #trouble: string | null = null;
+
+  constructor({ client, place, secrets }: RedisClient, timeoutMs: number, availability: Availability) {
+    this.#client = client;
+    this.#commands = client;
+    this.#place = place;
+    this.#secrets = secrets;
+    this.#timeoutMs = timeoutMs;
+    this.#availability = availability;
+  }
+
+  /** Resolves when Redis is ready, has failed once, or `timeoutMs` have passed. Never rejects. */
+  async start(): Promise<void> {
+    // Without a listener an `error` event would end the process.
+    this.#client.on('error', (error: unknown) => {
+      this.#trouble = this.#text(error);
+    });
+    this.#client.on('ready', () => {
+      this.#trouble = null;
+      this.#availability.markRestored();
+    });
+    this.#client.on('close', () => this.#availability.markLost());
+    this.#client.on('end', () => this.#revive());
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.#timeoutMs);
+    });
+    await Promise.race([this.#connect(), patience]);
+    clearTimeout(timer);
+    if (this.#client.status !== 'ready') this.#availability.markLost();
+  }
+
+  /** Runs an operation; whatever it fails with is thrown as a Fault. */
+  async run<T>(operation: (commands: RedisCommands) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new Fault('store_unavailable', `${this.#place}: the store is closed`);
+    try {
+      return await operation(this.#commands);
+    } catch (error) {
+      throw redisFault(error, this.#place, (failure) => this.#describe(failure));
+    }
+  }
+
+  /** Lets the answers that are under way arrive, within the time limit of one command. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#availability.silence();
+    if (this.#revival !== null) clearTimeout(this.#revival);
+    if (this.#client.status === 'ready') await this.#client.quit().catch(() => undefined);
+    this.#client.disconnect();
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      await this.#client.connect();
+    } catch (error) {
+      this.#trouble ??= this.#text(error);
+    }
+  }
+
+  /** ioredis ends for good where, say, no sentinel could be asked; we never give up. */
+  #revive(): void {
+    this.#availability.markLost();
+    if (this.#closed || this.#revival !== null) return;
+    this.#revival = setTimeout(() => {
+      this.#revival = null;
+      void this.#connect();
+    }, REVIVE_MS);
+  }
+
+  #describe(error: unknown): string {
+    const text = this.#text(error);
+    if (text === 'Command timed out') return `no answer within ${this.#timeoutMs} ms`;
+    if (error instanceof Error && error.name === 'ReplyError') return text;
+    return this.#client.status === 'ready' ? text : `not connected: ${this.#trouble ?? text}`;
+  }
+
+  /** The message alone, without any password. A host with several addresses fails with a list and no message. */
+  #text(error: unknown): string {
+    if (!(error instanceof Error)) return 'an unknown error';
+    const inner = 'lastNodeError' in error && error.lastNodeError instanceof Error ? error.lastNodeError : error;
+    const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : inner.name;
+    const text = inner.message === '' ? code : inner.message;
+    return this.#secrets.reduce((safe, secret) => safe.replaceAll(secret, '[secret]'), text);
+  }
+}

@@ -1,0 +1,146 @@
+import type { TokenRecord } from '../../model/token-record.ts';
+import { Availability } from '../availability.ts';
+import { answerEnds, claimEnds } from '../idempotency-hold.ts';
+import type {
+  AuditCheckpoint,
+  RememberedAnswer,
+  Store,
+  StoredToken,
+  StoreListener,
+  StoreObserver,
+  TokenCounts,
+  TokenFilter,
+  TokenPage,
+  TokenUse,
+} from '../token-store.ts';
+import { createClient } from './client.ts';
+import type { RedisStoreConnection } from './connection-options.ts';
+import { Keys } from './keys.ts';
+import { RedisLink } from './redis-link.ts';
+import { TokenKeys } from './token-keys.ts';
+
+export type { RedisStoreConnection } from './connection-options.ts';
+
+export interface RedisStoreOptions {
+  readonly connection: RedisStoreConnection;
+  /** Begins the name of every key. */
+  readonly keyPrefix: string;
+  readonly observe?: StoreObserver;
+  readonly listen?: StoreListener;
+  /** Longest wait for one answer of Redis, milliseconds; 1000 when it is left out. */
+  readonly commandTimeoutMs?: number;
+}
+
+/**
+ * Opens the store in Redis 6 or newer. It opens also while Redis cannot be reached: operations then fail with
+ * `store_unavailable`, and work once Redis is back. Throws a Fault only for options that can never work.
+ */
+export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
+  const timeoutMs = options.commandTimeoutMs ?? 1000;
+  const keys = new Keys(options.keyPrefix);
+  const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, new Availability(options.listen));
+  await link.start();
+  return new RedisStore(link, keys, options.observe);
+}
+
+class RedisStore implements Store {
+  readonly kind = 'redis';
+  readonly #link: RedisLink;
+  readonly #keys: Keys;
+  readonly #tokens: TokenKeys;
+  readonly #observe: StoreObserver | undefined;
+
+  constructor(link: RedisLink, keys: Keys, observe: StoreObserver | undefined) {
+    this.#link = link;
+    this.#keys = keys;
+    this.#tokens = new TokenKeys(link, keys);
+    this.#observe = observe;
+  }
+
+  find(id: string): Promise<TokenRecord | null> {
+    return this.#timed('find', () => this.#tokens.find(id));
+  }
+
+  load(id: string): Promise<StoredToken | null> {
+    return this.#timed('load', () => this.#tokens.load(id));
+  }
+
+  list(filter: TokenFilter, page: { limit: number; cursor: string | null; now: number }): Promise<TokenPage> {
+    return this.#timed('list', () => this.#tokens.list(filter, page));
+  }
+
+  create(record: TokenRecord): Promise<boolean> {
+    return this.#timed('create', () => this.#tokens.create(record));
+  }
+
+  replace(version: number, record: TokenRecord): Promise<boolean> {
+    return this.#timed('replace', () => this.#tokens.replace(version, record));
+  }
+
+  withdraw(id: string): Promise<void> {
+    return this.#timed('withdraw', () => this.#tokens.withdraw(id));
+  }
+
+  recordUses(uses: readonly TokenUse[]): Promise<void> {
+    return this.#timed('record_uses', () => this.#tokens.recordUses(uses));
+  }
+
+  count(now: number, withinMs: readonly number[]): Promise<TokenCounts> {
+    return this.#timed('count', () => this.#tokens.count(now, withinMs));
+  }
+
+  saveCheckpoint({ chain, seq, hash, time }: AuditCheckpoint): Promise<void> {
+    return this.#timed('save_checkpoint', async () => {
+      await this.#link.run((redis) => redis.saveAuditCheckpoint(this.#keys.checkpoint(chain), seq, hash, time));
+    });
+  }
+
+  lastCheckpoint(chain: string): Promise<AuditCheckpoint | null> {
+    return this.#timed('last_checkpoint', async () => {
+      const fields = await this.#link.run((redis) => redis.hmget(this.#keys.checkpoint(chain), 'seq', 'hash', 'time'));
+      const [seq, hash, time] = fields;
+      if (typeof seq !== 'string' || typeof hash !== 'string' || typeof time !== 'string') return null;
+      return { chain, seq: Number(seq), hash, time: Number(time) };
+    });
+  }
+
+  claim(key: string, fingerprint: string, now: number): Promise<RememberedAnswer | null> {
+    return this.#timed('claim', async () => {
+      const name = this.#keys.answer(key);
+      const [known, value] = await this.#link.run((redis) => redis.claimAnswer(name, now, claimEnds(now), fingerprint));
+      return known === undefined || known === null ? null : { fingerprint: known, value: value ?? null };
+    });
+  }
+
+  remember(key: string, fingerprint: string, value: string, now: number): Promise<void> {
+    return this.#timed('remember', async () => {
+      const name = this.#keys.answer(key);
+      await this.#link.run((redis) => redis.rememberAnswer(name, now, answerEnds(now), fingerprint, value));
+    });
+  }
+
+  release(key: string): Promise<void> {
+    return this.#timed('release', async () => {
+      await this.#link.run((redis) => redis.releaseAnswer(this.#keys.answer(key)));
+    });
+  }
+
+  ping(): Promise<void> {
+    return this.#timed('ping', async () => {
+      await this.#link.run((redis) => redis.ping());
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#link.close();
+  }
+
+  async #timed<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    const started = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.#observe?.(operation, (performance.now() - started) / 1000);
+    }
+  }
+}

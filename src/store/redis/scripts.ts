@@ -1,0 +1,148 @@
+import type { ClientContext, Result } from 'ioredis';
+
+/*
+ * A token is one hash, so each change of it is one script over one key, and atomic:
+ *   record   the record's JSON          version   grows with each replacement
+ *   revoked  1 once it is revoked       index     its member of the index
+ *   used_at, used_ip, uses              the last use and the number of uses
+ *   at:<generation>, ip:<generation>    the last use of that generation
+ *
+ * A key lives 30 days longer than its token, and never less than 30 days from its last change, by Redis's clock.
+ */
+const KEEP_MS = 30 * 24 * 3_600_000;
+
+const EXPIRE = `
+  local function expire(key, expires_at)
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    redis.call('PEXPIREAT', key, string.format('%.0f', math.max(now, tonumber(expires_at)) + ${KEEP_MS}))
+  end
+`;
+
+/** record, revoked (0 or 1), expires_at, index member → 1 when it was created, else 0 and the member that stands there */
+const CREATE = `${EXPIRE}
+  if redis.call('EXISTS', KEYS[1]) == 1 then return { 0, redis.call('HGET', KEYS[1], 'index') } end
+  redis.call('HSET', KEYS[1], 'record', ARGV[1], 'version', '1', 'revoked', ARGV[2], 'index', ARGV[4])
+  expire(KEYS[1], ARGV[3])
+  return { 1 }
+`;
+
+/** version, record, revoked (0 or 1), expires_at, oldest generation whose use is kept → 1 when it was replaced */
+const REPLACE = `${EXPIRE}
+  local stands = redis.call('HMGET', KEYS[1], 'version', 'revoked')
+  if stands[1] ~= ARGV[1] then return 0 end
+  if stands[2] ~= '0' and ARGV[3] ~= '1' then return 0 end
+  redis.call('HSET', KEYS[1], 'record', ARGV[2], 'revoked', ARGV[3])
+  redis.call('HINCRBY', KEYS[1], 'version', 1)
+  expire(KEYS[1], ARGV[4])
+  local forgotten = string.format('%.0f', tonumber(ARGV[5]) - 1)
+  redis.call('HDEL', KEYS[1], 'at:' .. forgotten, 'ip:' .. forgotten)
+  return 1
+`;
+
+/** → the index member of what was removed, or nothing; a revoked record stays */
+const WITHDRAW = `
+  local stands = redis.call('HMGET', KEYS[1], 'revoked', 'index')
+  if stands[1] ~= '0' then return '' end
+  redis.call('DEL', KEYS[1])
+  return stands[2] or ''
+`;
+
+/** at, ip, count, generation */
+const RECORD_USE = `
+  if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 0 end
+  redis.call('HINCRBY', KEYS[1], 'uses', ARGV[3])
+  local function newest(at_field, ip_field)
+    local at = redis.call('HGET', KEYS[1], at_field)
+    if at and tonumber(at) > tonumber(ARGV[1]) then return end
+    redis.call('HSET', KEYS[1], at_field, ARGV[1], ip_field, ARGV[2])
+  end
+  newest('used_at', 'used_ip')
+  newest('at:' .. ARGV[4], 'ip:' .. ARGV[4])
+  return 1
+`;
+
+/** least age in milliseconds, then members of the index whose record is missing: those that are old enough go */
+const PRUNE_INDEX = `
+  local time = redis.call('TIME')
+  local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1])
+  local removed = 0
+  for i = 2, #ARGV do
+    local added = tonumber(string.match(ARGV[i], ':(%d+)$'))
+    if added and added < oldest then removed = removed + redis.call('ZREM', KEYS[1], ARGV[i]) end
+  end
+  return removed
+`;
+
+/** now, ends, fingerprint → nothing when the key is claimed now, else what stands there: fingerprint and answer */
+const CLAIM = `
+  local stands = redis.call('HMGET', KEYS[1], 'ends', 'fingerprint', 'value')
+  if stands[1] and tonumber(stands[1]) > tonumber(ARGV[1]) then return { stands[2], stands[3] } end
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'ends', ARGV[2], 'fingerprint', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(ARGV[2]) - tonumber(ARGV[1])))
+  return {}
+`;
+
+/** now, ends, fingerprint, answer: an answer that stands already is kept, for it is the one that was given */
+const REMEMBER = `
+  local stands = redis.call('HMGET', KEYS[1], 'ends', 'value')
+  if stands[2] and tonumber(stands[1]) > tonumber(ARGV[1]) then return 0 end
+  redis.call('HSET', KEYS[1], 'ends', ARGV[2], 'fingerprint', ARGV[3], 'value', ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(ARGV[2]) - tonumber(ARGV[1])))
+  return 1
+`;
+
+const RELEASE = `
+  if redis.call('HEXISTS', KEYS[1], 'value') == 1 then return 0 end
+  return redis.call('DEL', KEYS[1])
+`;
+
+/** seq, hash, time: \`seq\` only grows, so a chain that was cut off cannot overwrite what it had reached */
+const SAVE_CHECKPOINT = `
+  local seq = redis.call('HGET', KEYS[1], 'seq')
+  if seq and tonumber(seq) > tonumber(ARGV[1]) then return 0 end
+  redis.call('HSET', KEYS[1], 'seq', ARGV[1], 'hash', ARGV[2], 'time', ARGV[3])
+  return 1
+`;
+
+export const SCRIPTS = {
+  createToken: { numberOfKeys: 1, lua: CREATE },
+  replaceToken: { numberOfKeys: 1, lua: REPLACE },
+  withdrawToken: { numberOfKeys: 1, lua: WITHDRAW },
+  recordTokenUse: { numberOfKeys: 1, lua: RECORD_USE },
+  pruneTokenIndex: { numberOfKeys: 1, lua: PRUNE_INDEX },
+  claimAnswer: { numberOfKeys: 1, lua: CLAIM },
+  rememberAnswer: { numberOfKeys: 1, lua: REMEMBER },
+  releaseAnswer: { numberOfKeys: 1, lua: RELEASE },
+  saveAuditCheckpoint: { numberOfKeys: 1, lua: SAVE_CHECKPOINT },
+} as const;
+
+type Text = string | number;
+
+declare module 'ioredis' {
+  interface RedisCommander<Context extends ClientContext> {
+    createToken(
+      key: string,
+      record: string,
+      revoked: Text,
+      expiresAt: Text,
+      member: string,
+    ): Result<[made: number, stands?: string | null], Context>;
+    replaceToken(
+      key: string,
+      version: Text,
+      record: string,
+      revoked: Text,
+      expiresAt: Text,
+      oldestGeneration: Text,
+    ): Result<number, Context>;
+    withdrawToken(key: string): Result<string, Context>;
+    recordTokenUse(key: string, at: Text, ip: string, count: Text, generation: Text): Result<number, Context>;
+    pruneTokenIndex(key: string, minAgeMs: Text, ...members: string[]): Result<number, Context>;
+    claimAnswer(key: string, now: Text, ends: Text, fingerprint: string): Result<(string | null)[], Context>;
+    rememberAnswer(key: string, now: Text, ends: Text, fingerprint: string, value: string): Result<number, Context>;
+    releaseAnswer(key: string): Result<number, Context>;
+    saveAuditCheckpoint(key: string, seq: Text, hash: string, time: Text): Result<number, Context>;
+  }
+}

@@ -1,0 +1,181 @@
+import { statSync } from 'node:fs';
+import { Fault } from '../../model/fault.ts';
+import type { TokenRecord } from '../../model/token-record.ts';
+import { Availability } from '../availability.ts';
+import type {
+  AuditCheckpoint,
+  RememberedAnswer,
+  Store,
+  StoredToken,
+  StoreListener,
+  StoreObserver,
+  TokenCounts,
+  TokenFilter,
+  TokenPage,
+  TokenUse,
+} from '../token-store.ts';
+import { CheckpointTable } from './checkpoint-table.ts';
+import { IdempotencyTable } from './idempotency-table.ts';
+import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
+import { sqliteFault } from './sqlite-fault.ts';
+import { TokenTable } from './token-table.ts';
+import { UsageTable } from './usage-table.ts';
+
+export interface EmbeddedStoreOptions {
+  /** A folder; the store is the file `portcullis.db` in it. Both are made where they are not there. */
+  readonly path: string;
+  readonly observe?: StoreObserver;
+  readonly listen?: StoreListener;
+}
+
+/**
+ * Opens the store inside this process. Several processes may hold the same folder: each read sees what any of them
+ * has committed. Throws a Fault when the folder cannot be written or holds something else.
+ */
+export function openEmbeddedStore(options: EmbeddedStoreOptions): Store {
+  try {
+    return new EmbeddedStore(openDatabase(options.path), options);
+  } catch (error) {
+    throw sqliteFault(error, options.path);
+  }
+}
+
+class EmbeddedStore implements Store {
+  readonly kind = 'embedded';
+  readonly #database: EmbeddedDatabase;
+  readonly #inode: number;
+  readonly #tokens: TokenTable;
+  readonly #usage: UsageTable;
+  readonly #checkpoints: CheckpointTable;
+  readonly #idempotency: IdempotencyTable;
+  readonly #availability: Availability;
+  readonly #observe: StoreObserver | undefined;
+
+  constructor(database: EmbeddedDatabase, options: EmbeddedStoreOptions) {
+    this.#database = database;
+    this.#inode = statSync(database.file).ino;
+    this.#usage = new UsageTable(database.relaxed);
+    this.#tokens = new TokenTable(database.durable, this.#usage);
+    this.#checkpoints = new CheckpointTable(database.durable);
+    this.#idempotency = new IdempotencyTable(database.durable);
+    this.#availability = new Availability(options.listen);
+    this.#observe = options.observe;
+  }
+
+  find(id: string): TokenRecord | null {
+    // The one call of every request: no closures, otherwise the same as #read.
+    const started = this.#observe === undefined ? 0 : performance.now();
+    try {
+      const record = this.#tokens.find(id);
+      if (this.#availability.lost) this.#availability.markRestored();
+      return record;
+    } catch (error) {
+      throw this.#readFault(error);
+    } finally {
+      this.#observe?.('find', (performance.now() - started) / 1000);
+    }
+  }
+
+  async load(id: string): Promise<StoredToken | null> {
+    return this.#read('load', () => this.#tokens.load(id));
+  }
+
+  async list(filter: TokenFilter, page: { limit: number; cursor: string | null; now: number }): Promise<TokenPage> {
+    return this.#timed('list', () => this.#tokens.list(filter, page));
+  }
+
+  async create(record: TokenRecord): Promise<boolean> {
+    return this.#timed('create', () => this.#tokens.create(record));
+  }
+
+  async replace(version: number, record: TokenRecord): Promise<boolean> {
+    return this.#timed('replace', () => this.#tokens.replace(version, record));
+  }
+
+  async withdraw(id: string): Promise<void> {
+    this.#timed('withdraw', () => this.#tokens.withdraw(id));
+  }
+
+  async recordUses(uses: readonly TokenUse[]): Promise<void> {
+    const started = performance.now();
+    try {
+      await this.#usage.record(uses);
+    } catch (error) {
+      throw sqliteFault(error, this.#database.file);
+    } finally {
+      this.#observe?.('record_uses', (performance.now() - started) / 1000);
+    }
+  }
+
+  async saveCheckpoint(checkpoint: AuditCheckpoint): Promise<void> {
+    this.#timed('save_checkpoint', () => this.#checkpoints.save(checkpoint));
+  }
+
+  async lastCheckpoint(chain: string): Promise<AuditCheckpoint | null> {
+    return this.#timed('last_checkpoint', () => this.#checkpoints.last(chain));
+  }
+
+  async claim(key: string, fingerprint: string, now: number): Promise<RememberedAnswer | null> {
+    return this.#timed('claim', () => this.#idempotency.claim(key, fingerprint, now));
+  }
+
+  async remember(key: string, fingerprint: string, value: string, now: number): Promise<void> {
+    this.#timed('remember', () => this.#idempotency.remember(key, fingerprint, value, now));
+  }
+
+  async release(key: string): Promise<void> {
+    this.#timed('release', () => this.#idempotency.release(key));
+  }
+
+  async count(now: number, withinMs: readonly number[]): Promise<TokenCounts> {
+    return this.#timed('count', () => this.#tokens.count(now, withinMs));
+  }
+
+  async ping(): Promise<void> {
+    this.#read('ping', () => {
+      this.#tokens.find('');
+      // A file that was removed or put back from a backup lives on for us alone: nobody else would see our changes.
+      if (statSync(this.#database.file, { throwIfNoEntry: false })?.ino !== this.#inode) {
+        throw new Fault(
+          'store_unavailable',
+          `${this.#database.file}: the file was removed or replaced while it was open`,
+        );
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#availability.silence();
+    for (const database of [this.#database.relaxed, this.#database.durable]) {
+      if (database.isOpen) database.close();
+    }
+  }
+
+  /** Whether reads work is what the listener hears: a failed write tells its caller, and the data plane goes on. */
+  #read<T>(operation: string, work: () => T): T {
+    try {
+      const result = this.#timed(operation, work);
+      if (this.#availability.lost) this.#availability.markRestored();
+      return result;
+    } catch (error) {
+      throw this.#readFault(error);
+    }
+  }
+
+  #readFault(error: unknown): Error {
+    const fault = sqliteFault(error, this.#database.file);
+    if (fault instanceof Fault && fault.code === 'store_unavailable') this.#availability.markLost();
+    return fault;
+  }
+
+  #timed<T>(operation: string, work: () => T): T {
+    const started = performance.now();
+    try {
+      return work();
+    } catch (error) {
+      throw sqliteFault(error, this.#database.file);
+    } finally {
+      this.#observe?.(operation, (performance.now() - started) / 1000);
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import type { DatabaseSync } from 'node:sqlite';
+import { Fault } from '../../model/fault.ts';
+import { transact } from './transact.ts';
+
+/** Layout of the file, in `PRAGMA user_version`. A higher one was written by a newer release and is refused. */
+export const SCHEMA_VERSION = 1;
+
+/** `PRAGMA application_id`: tells our file from any other SQLite database ("Port" in ASCII). */
+const APPLICATION_ID = 0x506f7274;
+
+/*
+ * The record's text is the truth; the columns beside it are what lists and counts select by. Usage has tables of its
+ * own: it changes with every request and must neither rewrite the record nor bump its version.
+ */
+const SCHEMA = `
+  CREATE TABLE token (
+    id TEXT PRIMARY KEY NOT NULL,
+    version INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    class TEXT NOT NULL,
+    subject TEXT,
+    expires_at INTEGER NOT NULL,
+    grace_until INTEGER,
+    revoked_at INTEGER
+  ) STRICT;
+  CREATE INDEX token_newest ON token (created_at DESC, id DESC, owner, class, subject, expires_at, grace_until, revoked_at);
+  CREATE INDEX token_class ON token (class, revoked_at, expires_at, grace_until);
+  CREATE TABLE token_usage (
+    id TEXT PRIMARY KEY NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    last_used_ip TEXT NOT NULL,
+    use_count INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE generation_usage (
+    id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    last_used_ip TEXT NOT NULL,
+    PRIMARY KEY (id, generation)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE checkpoint (
+    chain TEXT PRIMARY KEY NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    time INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE idempotency (
+    key TEXT PRIMARY KEY NOT NULL,
+    fingerprint TEXT NOT NULL,
+    value TEXT,
+    expires_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX idempotency_expiry ON idempotency (expires_at);
+`;
+
+/** Makes the tables in a new file, or checks that an old one is ours and of a layout that this release knows. */
+export function prepareSchema(database: DatabaseSync, file: string): void {
+  // One writer at a time: of two processes that open a new file together, the second finds the tables made.
+  transact(database, () => {
+    const version = pragma(database, 'user_version');
+    if (version === SCHEMA_VERSION && pragma(database, 'application_id') === APPLICATION_ID) return;
+    if (version > SCHEMA_VERSION && pragma(database, 'application_id') === APPLICATION_ID) {
+      throw new Fault(
+        'internal',
+        `${file}: written by a newer release (layout ${version}; this one knows ${SCHEMA_VERSION}); upgrade, or use another folder`,
+      );
+    }
+    const tables = database.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'];
+    if (version !== 0 || tables !== 0) {
+      throw new Fault('internal', `${file}: an SQLite database, but not a token store; use another folder`);
+    }
+    database.exec(SCHEMA);
+    database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+    database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+  });
+}
+
+function pragma(database: DatabaseSync, name: string): number {
+  const value = database.prepare(`PRAGMA ${name}`).get()?.[name];
+  return typeof value === 'number' ? value : 0;
+}
