@@ -1,0 +1,76 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { Redis } from 'ioredis';
+import { openRedisStore } from '../../src/store/redis/redis-store.ts';
+import { openEmbeddedStore } from '../../src/store/sqlite/embedded-store.ts';
+import type { Store, StoreObserver } from '../../src/store/token-store.ts';
+import { startRedis } from '../support/redis-server.ts';
+
+/** Data that stores can be opened over, one instance after the other or several at once. */
+export interface StoreData {
+  open(observe?: StoreObserver): Promise<Store>;
+  /** Overwrites the stored text of a record, past the store. */
+  damage(id: string, text: string): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/** One kind of store: what it needs once, and fresh data for each test. */
+export interface StoreKind {
+  readonly name: 'embedded' | 'redis';
+  start(): Promise<{ fresh(): Promise<StoreData>; stop(): Promise<void> }>;
+}
+
+export const STORE_KINDS: readonly StoreKind[] = [
+  { name: 'embedded', start: async () => ({ fresh: embeddedData, stop: async () => {} }) },
+  {
+    name: 'redis',
+    start: async () => {
+      const server = await startRedis();
+      return { fresh: async () => redisData(server.url), stop: () => server.stop() };
+    },
+  },
+];
+
+async function embeddedData(): Promise<StoreData> {
+  const path = await mkdtemp(join(tmpdir(), 'portcullis-store-'));
+  const stores: Store[] = [];
+  return {
+    open: async (observe) => {
+      const store = openEmbeddedStore({ path, observe });
+      stores.push(store);
+      return store;
+    },
+    damage: async (id, text) => {
+      const database = new DatabaseSync(join(path, 'portcullis.db'), { timeout: 2000 });
+      database.prepare('UPDATE token SET record = ? WHERE id = ?').run(text, id);
+      database.close();
+    },
+    remove: async () => {
+      for (const store of stores) await store.close();
+      await rm(path, { recursive: true, force: true });
+    },
+  };
+}
+
+function redisData(url: string): StoreData {
+  const keyPrefix = `test-${randomUUID()}`;
+  const stores: Store[] = [];
+  return {
+    open: async (observe) => {
+      const store = await openRedisStore({ connection: { kind: 'standalone', url }, keyPrefix, observe });
+      stores.push(store);
+      return store;
+    },
+    damage: async (id, text) => {
+      const redis = new Redis(url);
+      await redis.hset(`${keyPrefix}:token:{${id}}`, 'record', text);
+      await redis.quit();
+    },
+    remove: async () => {
+      for (const store of stores) await store.close();
+    },
+  };
+}
