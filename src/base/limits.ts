@@ -17,6 +17,10 @@ export const LIMITS = {
   supersededGenerations: 16,
   /** Audit events waiting for a sink. */
   auditQueue: 65_536,
+  /** The same, in characters of their text: a few clients with long paths must not fill the memory. */
+  auditQueueChars: 64 * 1024 * 1024,
+  /** One line of an audit file, bytes: nothing longer is written, and reading looks no further. */
+  auditLineBytes: 1024 * 1024,
   /** How long a drain waits for requests in flight, milliseconds. */
   drainMs: 30_000,
   /** Records of one page of `GET /v1/tokens`. */

@@ -1,0 +1,323 @@
+import type { Clock } from '../base/clock.ts';
+import { rfc3339 } from '../base/encoding.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
+import { Fault } from '../model/fault.ts';
+import { type ChainHead, sealLine } from './chain.ts';
+import { type SerialisedEvent, serialiseEvent } from './event.ts';
+import type { Sink } from './sinks/sink.ts';
+
+/** An event waits at most so long for others to be written with it, milliseconds. */
+const BATCH_MS = 20;
+/** So many characters are written without waiting for more, and no more than about so many at once. */
+const BATCH_CHARS = 64 * 1024;
+/** How long to leave a sink alone that failed, milliseconds. A durable event tries at once. */
+const RETRY_MS = 250;
+/** From here on `saturated`: the rest of the queue is for the requests that are under way already. */
+const SATURATED_SHARE = 0.75;
+/** How long `close` waits for a sink that does not answer, milliseconds. */
+const CLOSE_MS = 5000;
+
+/** What counts events; the product's metrics have this shape. */
+export interface AuditMeter {
+  auditEvent(sink: string): void;
+  auditDropped(sink: string): void;
+}
+
+/** Where a durable event has come to stand. `time` is milliseconds since the epoch. */
+export interface Written {
+  readonly seq: number;
+  readonly hash: string;
+  readonly time: number;
+}
+
+export interface ChainWriterOptions {
+  readonly sink: Sink;
+  readonly chain: string;
+  readonly head: ChainHead;
+  /** Further details of the first `chain.start`. */
+  readonly startDetails: { readonly [name: string]: AuditDetail };
+  readonly onFull: 'drop' | 'block';
+  readonly clock: Clock;
+  readonly meter: AuditMeter;
+  readonly onFailure: (error: Error) => void;
+  readonly onLines: ((lines: readonly string[]) => void) | null;
+}
+
+interface Entry extends SerialisedEvent {
+  readonly time: number;
+  readonly durable: { resolve(written: Written): void; reject(fault: Fault): void } | null;
+}
+
+/**
+ * One chain into one sink. Events are serialised when they happen and get their place in the chain when they are
+ * written, a batch at a time; the chain moves on only when the sink has taken the whole batch. So an event
+ * that was refused leaves neither a line nor a gap.
+ */
+export class ChainWriter {
+  readonly chain: string;
+  readonly durable: boolean;
+  readonly #options: ChainWriterOptions;
+  #head: ChainHead;
+  #startDetails: { readonly [name: string]: AuditDetail };
+  #queue: Entry[] = [];
+  #queuedChars = 0;
+  #queuedDurable = 0;
+  #reopenings: { resolve(): void; reject(error: unknown): void }[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #writing = false;
+  #failing = false;
+  #closing = false;
+  #dropped = 0;
+  #second = Number.NaN;
+  #secondText = '';
+
+  constructor(options: ChainWriterOptions) {
+    this.chain = options.chain;
+    this.durable = options.sink.durable;
+    this.#options = options;
+    this.#head = options.head;
+    this.#startDetails = options.startDetails;
+  }
+
+  get head(): ChainHead {
+    return this.#head;
+  }
+
+  get saturated(): boolean {
+    if (this.#options.onFull !== 'block') return false;
+    return (
+      this.#failing ||
+      this.#queue.length >= LIMITS.auditQueue * SATURATED_SHARE ||
+      this.#queuedChars >= LIMITS.auditQueueChars * SATURATED_SHARE
+    );
+  }
+
+  record(event: AuditEventInput): void {
+    if (this.#closing || this.#queue.length >= LIMITS.auditQueue || this.#queuedChars >= LIMITS.auditQueueChars) {
+      this.#drop(1);
+      return;
+    }
+    try {
+      this.#enqueue(event, null);
+    } catch (error) {
+      this.#drop(1);
+      this.#options.onFailure(asError(error));
+    }
+  }
+
+  recordDurably(event: AuditEventInput): Promise<Written> {
+    return new Promise((resolve, reject) => {
+      if (this.#closing) {
+        reject(new Fault('audit_unavailable', 'the audit log is closed'));
+        return;
+      }
+      try {
+        this.#enqueue(event, { resolve, reject });
+      } catch (error) {
+        reject(new Fault('audit_unavailable', 'the audit event could not be written as JSON', { cause: error }));
+      }
+    });
+  }
+
+  /** Writes a `chain.checkpoint`; resolves with its place when it is durable. */
+  checkpoint(final: boolean): Promise<Written> {
+    const details = { chain: this.chain, dropped: this.#dropped, ...(final ? { final } : {}) };
+    return this.recordDurably({ type: 'chain.checkpoint', outcome: 'success', details });
+  }
+
+  /** Changes over to the file that is at the path now, with a `chain.start` in it. */
+  reopen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#reopenings.push({ resolve, reject });
+      this.#start();
+    });
+  }
+
+  /** Null when not everything could be written; what is left is counted as dropped. */
+  async close(): Promise<Written | null> {
+    const last = this.checkpoint(true).catch((error: unknown) => {
+      this.#options.onFailure(asError(error));
+      return null;
+    });
+    this.#closing = true;
+    const written = await within(last, CLOSE_MS);
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#drop(this.#queue.length);
+    this.#queue = [];
+    await within(
+      this.#options.sink.close().catch(() => undefined),
+      CLOSE_MS,
+    );
+    return written;
+  }
+
+  #drop(count: number): void {
+    this.#dropped += count;
+    for (let i = 0; i < count; i += 1) this.#options.meter.auditDropped(this.#options.sink.name);
+  }
+
+  #enqueue(event: AuditEventInput, durable: Entry['durable']): void {
+    const time = event.time ?? this.#options.clock.now();
+    const { beforeSeq, afterSeq } = serialiseEvent(event, this.#timeText(time));
+    this.#queue.push({ beforeSeq, afterSeq, time, durable });
+    this.#queuedChars += beforeSeq.length + afterSeq.length;
+    if (durable !== null) {
+      this.#queuedDurable += 1;
+      this.#start();
+    } else if (!this.#writing && !this.#failing) {
+      if (this.#queuedChars >= BATCH_CHARS) this.#start();
+      else this.#startAfter(BATCH_MS);
+    }
+  }
+
+  #timeText(time: number): string {
+    const second = Math.floor(time / 1000);
+    if (second !== this.#second) {
+      this.#secondText = rfc3339(second * 1000).slice(0, -4);
+      this.#second = second;
+    }
+    return `${this.#secondText}${String(Math.floor(time - second * 1000)).padStart(3, '0')}Z`;
+  }
+
+  #startAfter(milliseconds: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#start();
+    }, milliseconds);
+  }
+
+  #start(): void {
+    if (this.#writing) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#writing = true;
+    void this.#run();
+  }
+
+  /** Never rejects: whatever goes wrong with the sink ends in `#fail`. */
+  async #run(): Promise<void> {
+    try {
+      do {
+        if (this.#reopenings.length > 0) await this.#reopenSink();
+        await this.#writeBatch();
+        this.#failing = false;
+      } while (this.#queuedDurable > 0 || this.#queuedChars >= BATCH_CHARS || this.#reopenings.length > 0);
+      this.#writing = false;
+      if (this.#queue.length > 0) this.#startAfter(BATCH_MS);
+    } catch (error) {
+      this.#writing = false;
+      this.#fail(asError(error));
+    }
+  }
+
+  async #reopenSink(): Promise<void> {
+    const waiting = this.#reopenings;
+    this.#reopenings = [];
+    try {
+      await this.#options.sink.reopen();
+    } catch (error) {
+      // The file that was in use stays in use.
+      for (const { reject } of waiting) reject(error);
+      return;
+    }
+    for (const { resolve } of waiting) resolve();
+  }
+
+  async #writeBatch(): Promise<void> {
+    const opening = await this.#options.sink.prepare();
+    const batch = this.#takeBatch();
+    const starting = opening === null ? [] : [this.#chainStart({ ...opening, ...this.#startDetails })];
+    const entries = [...starting, ...batch];
+    if (entries.length === 0) return;
+    const { lines, written, last } = this.#link(entries);
+    const sync = entries.some((entry) => entry.durable !== null);
+    try {
+      await this.#options.sink.append(Buffer.from(`${lines.join('\n')}\n`), sync);
+    } catch (error) {
+      this.#queue = [...batch, ...this.#queue];
+      throw error;
+    }
+    this.#head = last;
+    if (starting.length > 0) this.#startDetails = {};
+    this.#settle(batch);
+    for (const [index, entry] of entries.entries()) {
+      this.#options.meter.auditEvent(this.#options.sink.name);
+      const place = written[index];
+      if (place !== undefined) entry.durable?.resolve(place);
+    }
+    this.#options.onLines?.(lines);
+  }
+
+  #takeBatch(): Entry[] {
+    let chars = 0;
+    let count = 0;
+    for (const entry of this.#queue) {
+      if (chars >= BATCH_CHARS * 4) break;
+      chars += entry.beforeSeq.length + entry.afterSeq.length;
+      count += 1;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  #link(entries: readonly Entry[]): { lines: string[]; written: Written[]; last: ChainHead } {
+    const lines: string[] = [];
+    const written: Written[] = [];
+    let { seq, hash } = this.#head;
+    for (const entry of entries) {
+      seq += 1;
+      const sealed = sealLine(hash, `${entry.beforeSeq}${seq}${entry.afterSeq}`);
+      hash = sealed.hash;
+      lines.push(sealed.line);
+      written.push({ seq, hash, time: entry.time });
+    }
+    return { lines, written, last: { seq, hash } };
+  }
+
+  #chainStart(details: { readonly [name: string]: AuditDetail }): Entry {
+    const time = this.#options.clock.now();
+    const event: AuditEventInput = {
+      type: 'chain.start',
+      outcome: 'success',
+      details: { ...details, chain: this.chain, pid: process.pid },
+    };
+    return { ...serialiseEvent(event, this.#timeText(time)), time, durable: null };
+  }
+
+  /** Takes entries that are written, or refused, off the books. */
+  #settle(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      this.#queuedChars -= entry.beforeSeq.length + entry.afterSeq.length;
+      if (entry.durable !== null) this.#queuedDurable -= 1;
+    }
+  }
+
+  #fail(error: Error): void {
+    if (!this.#failing) this.#options.onFailure(error);
+    this.#failing = true;
+    const refused = this.#queue.filter((entry) => entry.durable !== null);
+    if (refused.length > 0) this.#queue = this.#queue.filter((entry) => entry.durable === null);
+    this.#settle(refused);
+    for (const entry of refused) {
+      entry.durable?.reject(new Fault('audit_unavailable', 'the audit log cannot be written', { cause: error }));
+    }
+    for (const { reject } of this.#reopenings.splice(0)) reject(error);
+    if (!this.#closing) this.#startAfter(RETRY_MS);
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+async function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, null);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
