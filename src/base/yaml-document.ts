@@ -1,8 +1,23 @@
-import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml';
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type ParsedNode,
+  parseDocument,
+  visit,
+  type YAMLError,
+  type YAMLWarning,
+} from 'yaml';
 import { z } from 'zod';
 import type { Diagnostic } from './diagnostic.ts';
 import { didYouMean } from './nearest.ts';
 import { err, ok, type Result } from './result.ts';
+import { meantBranch, Salvage } from './salvage.ts';
 
 export type DocumentPath = readonly PropertyKey[];
 
@@ -13,6 +28,14 @@ export interface LocatedDocument<T> {
   readonly value: T;
   readonly file: string;
   readonly locate: Locate;
+  /** True where something at or below `path` was wrong and is left out of `value` (see `salvageYamlDocument`). */
+  damaged(path: DocumentPath): boolean;
+}
+
+/** What could be read of a file, null where nothing could, and everything that is wrong with it. */
+export interface SalvagedDocument<T> {
+  readonly document: LocatedDocument<T> | null;
+  readonly diagnostics: readonly Diagnostic[];
 }
 
 /**
@@ -24,27 +47,92 @@ export function parseYamlDocument<S extends z.ZodType>(
   file: string,
   schema: S,
 ): Result<LocatedDocument<z.output<S>>, readonly Diagnostic[]> {
-  const lineCounter = new LineCounter();
-  const document = parseDocument(text, { lineCounter, uniqueKeys: true, version: '1.2', merge: false, strict: true });
-  const syntax = [...document.errors, ...document.warnings].map((error): Diagnostic => {
-    const place = error.linePos?.[0] ?? { line: 1, col: 1 };
-    return { severity: 'error', file, ...place, message: firstLine(error.message) };
-  });
-  if (syntax.length > 0) return err(syntax);
-  const locate = locator(document.contents, lineCounter);
-  let plain: unknown;
-  try {
-    plain = document.toJS({ maxAliasCount: 0 });
-  } catch {
-    return err([{ severity: 'error', file, line: 1, col: 1, message: 'YAML aliases are not supported here' }]);
-  }
-  const parsed = schema.safeParse(plain ?? {});
-  if (parsed.success) return ok({ value: parsed.data, file, locate });
-  return err(parsed.error.issues.flatMap((issue) => issueDiagnostics(issue, [], file, schema, locate)));
+  const { document, diagnostics } = salvageYamlDocument(text, file, schema);
+  return document !== null && diagnostics.length === 0 ? ok(document) : err(diagnostics);
 }
 
-function firstLine(message: string): string {
-  return message.split('\n')[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? message;
+/** Rounds of leaving out what is wrong; each takes away at least one more level, and no schema nests this deep. */
+const SALVAGE_ROUNDS = 12;
+
+/**
+ * Like `parseYamlDocument`, but hands back what is left when everything wrong is taken out, so that a caller can go on
+ * to checks that need the meaning (unknown names, duplicates) and report those errors in the same go. `standIns` take
+ * the place of top-level keys that are missing or wrong, which would otherwise leave nothing; `damaged` tells of them.
+ */
+export function salvageYamlDocument<S extends z.ZodType>(
+  text: string,
+  file: string,
+  schema: S,
+  standIns: ReadonlyMap<string, unknown> = new Map(),
+): SalvagedDocument<z.output<S>> {
+  const lineCounter = new LineCounter();
+  const document = parseStrictly(text, lineCounter);
+  if (document === null) {
+    return {
+      document: null,
+      diagnostics: [{ severity: 'error', file, line: 1, col: 1, message: 'nested too deeply' }],
+    };
+  }
+  const syntax = syntaxErrors(document, file, lineCounter);
+  if (syntax.length > 0) return { document: null, diagnostics: syntax };
+  const locate = locator(document.contents, lineCounter);
+  const plain: unknown = document.toJS({ maxAliasCount: 0 }) ?? {};
+  const salvage = new Salvage(plain, standIns);
+  const diagnostics: Diagnostic[] = [];
+  for (let round = 0; round < SALVAGE_ROUNDS; round += 1) {
+    const parsed = schema.safeParse(salvage.value);
+    if (parsed.success) {
+      const original: Locate = (path, part) => locate(salvage.originalPath(path), part);
+      const damaged = (path: DocumentPath): boolean => salvage.touched(salvage.originalPath(path));
+      return { document: { value: parsed.data, file, locate: original, damaged }, diagnostics };
+    }
+    for (const issue of parsed.error.issues) {
+      const path = salvage.originalPath(issue.path);
+      // What a removal of an earlier round has brought about is no error of its own.
+      if (salvage.touched(path)) continue;
+      diagnostics.push(...issueDiagnostics({ ...issue, path: [...path] }, [], { file, schema, locate, plain }));
+    }
+    if (!salvage.remove(parsed.error.issues)) break;
+  }
+  return { document: null, diagnostics };
+}
+
+function parseStrictly(text: string, lineCounter: LineCounter): Document.Parsed | null {
+  try {
+    return parseDocument(text, { lineCounter, uniqueKeys: true, version: '1.2', merge: false, strict: true });
+  } catch (error) {
+    if (error instanceof RangeError) return null; // the stack, on thousands of brackets
+    throw error;
+  }
+}
+
+function syntaxErrors(document: Document.Parsed, file: string, lineCounter: LineCounter): Diagnostic[] {
+  const found = [...document.errors, ...document.warnings].map((error): Diagnostic => {
+    const place = error.linePos?.[0] ?? { line: 1, col: 1 };
+    return { severity: 'error', file, line: place.line, col: place.col, message: syntaxMessage(error) };
+  });
+  if (found.length > 0) return found;
+  const at = (node: unknown, message: string): void => {
+    const { line, col } = lineCounter.linePos((isNode(node) ? node.range?.[0] : undefined) ?? 0);
+    found.push({ severity: 'error', file, line: Math.max(1, line), col: Math.max(1, col), message });
+  };
+  visit(document, {
+    Alias: (_, node) => at(node, 'YAML aliases are not supported here'),
+    Pair: (_, pair) => {
+      if (!isScalar(pair.key)) at(pair.key ?? pair.value, 'a key must be a plain text');
+      // An object cannot hold this key like any other, so it would be dropped without a word.
+      else if (pair.key.value === '__proto__') at(pair.key, 'the key "__proto__" is not allowed');
+    },
+  });
+  return found;
+}
+
+/** The library's words without its place, and with what helps here. */
+function syntaxMessage(error: YAMLError | YAMLWarning): string {
+  if (error.code === 'MULTIPLE_DOCS') return 'a second document begins here; a file holds one';
+  const text = error.message.split('\n')[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? error.message;
+  const unquoted = text.startsWith('Missing , or :');
+  return unquoted ? `${text}; inside [ ] or { } a text with such characters needs quotes` : text;
 }
 
 function locator(root: ParsedNode | null, lineCounter: LineCounter): Locate {
@@ -74,13 +162,16 @@ function locator(root: ParsedNode | null, lineCounter: LineCounter): Locate {
   };
 }
 
-function issueDiagnostics(
-  issue: z.core.$ZodIssue,
-  prefix: DocumentPath,
-  file: string,
-  schema: z.ZodType,
-  locate: Locate,
-): Diagnostic[] {
+interface IssueContext {
+  readonly file: string;
+  readonly schema: z.ZodType;
+  readonly locate: Locate;
+  /** The whole document as it was written. */
+  readonly plain: unknown;
+}
+
+function issueDiagnostics(issue: z.core.$ZodIssue, prefix: DocumentPath, context: IssueContext): Diagnostic[] {
+  const { file, schema, locate, plain } = context;
   const path = [...prefix, ...issue.path];
   const at = (where: DocumentPath, message: string, part: 'value' | 'key' = 'value'): Diagnostic => ({
     severity: 'error',
@@ -88,6 +179,7 @@ function issueDiagnostics(
     ...locate(where, part),
     message,
   });
+  const given = valueAt(plain, path);
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, path);
     return issue.keys.map((key) =>
@@ -98,26 +190,38 @@ function issueDiagnostics(
     const message = issue.issues[0]?.message ?? issue.message;
     return [at(path, `${JSON.stringify(String(path.at(-1) ?? ''))}: ${message}`, 'key')];
   }
-  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-    const depth = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map((i) => i.path.length));
-    const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length);
-    const shallow = issue.errors.every((issues) => depth(issues) === 0);
-    const unknownKeys = closest?.every((inner) => inner.code === 'unrecognized_keys') === true;
-    if (closest !== undefined && (!shallow || unknownKeys)) {
-      return closest.flatMap((inner) => issueDiagnostics(inner, path, file, schema, locate));
-    }
-    const wanted = [...new Set(issue.errors.flatMap((issues) => issues.map((inner) => inner.message)))];
-    return [at(path, `${named(path)}${wanted.join(', or ')}`)];
-  }
-  if (issue.code === 'invalid_type' && issue.input === undefined && issue.message.endsWith('received undefined')) {
-    const name = String(path.at(-1) ?? 'document');
+  if (given === undefined && path.length > 0) {
+    const name = String(path.at(-1));
     return [at(path.slice(0, -1), `missing key ${JSON.stringify(name)}${within(path.slice(0, -1))}`)];
   }
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const meant = meantBranch(issue);
+    if (meant !== null) return meant.flatMap((inner) => issueDiagnostics(inner, path, context));
+    const wanted = [...new Set(issue.errors.flatMap((issues) => issues.map((inner) => plainMessage(inner))))];
+    return [at(path, `${named(path)}${wanted.join(', or ')}`)];
+  }
+  if (issue.code === 'invalid_value') {
+    const hint = typeof given === 'string' ? didYouMean(given, issue.values.map(String)) : '';
+    return [at(path, `${named(path)}${plainMessage(issue)}${hint}`)];
+  }
+  return [at(path, `${named(path)}${plainMessage(issue)}`)];
+}
+
+function plainMessage(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_value') {
     const values = issue.values.map((value) => JSON.stringify(value)).join(', ');
-    return [at(path, `${named(path)}expected ${issue.values.length > 1 ? 'one of ' : ''}${values}`)];
+    return `expected ${issue.values.length > 1 ? 'one of ' : ''}${values}`;
   }
-  return [at(path, `${named(path)}${issue.message.replace(/^Invalid input: /, '')}`)];
+  return issue.message.replace(/^Invalid input: /, '');
+}
+
+function valueAt(plain: unknown, path: DocumentPath): unknown {
+  let value = plain;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
+    value = Reflect.get(value, step);
+  }
+  return value;
 }
 
 function named(path: DocumentPath): string {
@@ -138,7 +242,7 @@ export function dotted(path: DocumentPath): string {
 }
 
 /** The keys that the schema knows at `path`, through optionals, records, arrays and unions. */
-function knownKeys(schema: z.ZodType, path: DocumentPath): string[] {
+export function knownKeys(schema: z.ZodType, path: DocumentPath): string[] {
   let candidates: z.core.$ZodType[] = [schema];
   for (const step of path) candidates = candidates.flatMap(unwrap).flatMap((candidate) => child(candidate, step));
   return candidates

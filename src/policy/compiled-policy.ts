@@ -59,6 +59,8 @@ export interface CompiledCondition {
   readonly name: ConditionName;
   /** As the operator wrote it, for explanations: `ip in 10.0.0.0/8`. */
   readonly text: string;
+  /** The path parameters that it looks at. */
+  readonly params?: readonly string[];
   /** True only when the condition holds; anything that cannot be evaluated is false. Never throws. */
   holds(input: ConditionInput): boolean;
 }

@@ -1,0 +1,85 @@
+import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Diagnostic } from '../base/diagnostic.ts';
+import { LIMITS } from '../base/limits.ts';
+import { compilePolicy, isPolicyTestFile, type PolicyContext, type PolicyFile, type PolicyOutcome } from './compile.ts';
+
+/** What could be read of a folder. */
+export interface PolicyFolder {
+  /** `*.yaml` and `*.yml`, without test files. */
+  readonly files: readonly PolicyFile[];
+  /** `*.test.yaml` and `*.test.yml`. */
+  readonly tests: readonly PolicyFile[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Reads a folder and compiles it. A folder that is missing, empty or not readable is an error, never an empty policy. */
+export async function loadPolicyFolder(dir: string, context: PolicyContext): Promise<PolicyOutcome> {
+  const folder = await readPolicyFolder(dir);
+  if (folder.files.length === 0) return { policy: null, diagnostics: folder.diagnostics };
+  const outcome = compilePolicy(folder.files, context);
+  if (folder.diagnostics.length === 0) return outcome;
+  return { policy: null, diagnostics: [...folder.diagnostics, ...outcome.diagnostics] };
+}
+
+/** File names are relative the way `dir` was given: `policies/orders.yaml`. Sub-folders are not read. */
+export async function readPolicyFolder(dir: string): Promise<PolicyFolder> {
+  const diagnostics: Diagnostic[] = [];
+  const fail = (file: string, message: string): void => {
+    diagnostics.push({ severity: 'error', file, line: 1, col: 1, message });
+  };
+  let names: string[] = [];
+  try {
+    names = (await readdir(dir)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
+    if (!names.some((name) => !isPolicyTestFile(name))) fail(dir, 'no policies here: the folder holds no *.yaml file');
+  } catch (error) {
+    fail(dir, `the policy folder cannot be read: ${causeOf(error)}`);
+  }
+  const files: PolicyFile[] = [];
+  const tests: PolicyFile[] = [];
+  for (const name of names) {
+    const path = join(dir, name);
+    // `join` would drop a leading `./`, which the operator may have written.
+    const shown = `${dir.replace(/\/+$/, '')}/${name}`;
+    try {
+      // Asked before opening: the opening of a pipe waits for a writer.
+      const text = (await stat(path)).isFile() ? await readBounded(path) : undefined;
+      if (text === undefined) fail(shown, 'this is not a regular file');
+      else if (text === null) fail(shown, `the file is larger than ${LIMITS.policyFileBytes} bytes`);
+      else (isPolicyTestFile(name) ? tests : files).push({ name: shown, text });
+    } catch (error) {
+      fail(shown, `the file cannot be read: ${causeOf(error)}`);
+    }
+  }
+  return { files, tests, diagnostics };
+}
+
+/** Null for what is beyond the limit, whatever size the file claims to have. Invalid UTF-8 is an error. */
+async function readBounded(path: string): Promise<string | null> {
+  const handle = await open(path, 'r');
+  try {
+    const buffer = Buffer.allocUnsafe(LIMITS.policyFileBytes + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length);
+      if (bytesRead === 0) return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length));
+      length += bytesRead;
+    }
+    return null;
+  } finally {
+    await handle.close();
+  }
+}
+
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown cause';
+  const code = 'code' in error ? error.code : undefined;
+  const texts: Readonly<Record<string, string>> = {
+    ENOENT: 'there is no such file or folder',
+    ENOTDIR: 'it is not a folder',
+    EISDIR: 'it is a folder',
+    EACCES: 'permission denied',
+    ERR_ENCODING_INVALID_ENCODED_DATA: 'it is not valid UTF-8',
+  };
+  return typeof code === 'string' && Object.hasOwn(texts, code) ? (texts[code] ?? code) : error.message;
+}
