@@ -45,6 +45,15 @@ export async function loadConfig(
       error instanceof TypeError ? 'the configuration is not UTF-8' : `cannot be read (${errorCode(error)})`,
     );
   }
+  return parseConfig(text, file, env);
+}
+
+/** Checks the text of a configuration as if it stood in `file`. */
+export function parseConfig(
+  text: string,
+  file: string,
+  env: Readonly<Record<string, string | undefined>>,
+): LoadedConfig {
   const absolute = resolve(file);
   const { document, diagnostics } = salvageYamlDocument(text, file, configSchema({ folder: dirname(absolute), env }));
   if (document === null) return { config: null, policies: null, diagnostics: sortDiagnostics(diagnostics) };

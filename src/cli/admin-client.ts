@@ -1,0 +1,168 @@
+import { readFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { type CommandContext, CommandFailure, EXIT } from './command.ts';
+import { printable } from './output.ts';
+
+/** The options of every command that talks to the admin API. */
+export interface AdminOptions {
+  readonly adminUrl?: string;
+  readonly adminTokenFile?: string;
+}
+
+const DEFAULT_ADMIN_URL = 'http://127.0.0.1:9090';
+const TIMEOUT_MS = 30_000;
+
+/** A JSON object of an answer, whose members the caller looks at one by one. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+export function withAdminOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--admin-url <url>', `admin listener; or PORTCULLIS_ADMIN_URL (${DEFAULT_ADMIN_URL})`))
+    .addOption(new Option('--admin-token-file <file>', 'file with an admin token; or PORTCULLIS_ADMIN_TOKEN itself'))
+    .addOption(new Option('--json', 'print JSON'));
+}
+
+/** Calls the admin API with global fetch. A token is only ever sent to the origin that was asked for. */
+export class AdminClient {
+  readonly #origin: URL;
+  readonly #token: string;
+
+  constructor(origin: URL, token: string) {
+    this.#origin = origin;
+    this.#token = token;
+  }
+
+  get(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<JsonObject> {
+    const url = this.#url(path);
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+    return this.#call('GET', url, {}, undefined);
+  }
+
+  post(path: string, body: JsonObject, headers: Readonly<Record<string, string>> = {}): Promise<JsonObject> {
+    return this.#call(
+      'POST',
+      this.#url(path),
+      { ...headers, 'content-type': 'application/json' },
+      JSON.stringify(body),
+    );
+  }
+
+  postForm(path: string, form: Readonly<Record<string, string>>): Promise<JsonObject> {
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return this.#call('POST', this.#url(path), headers, new URLSearchParams(form).toString());
+  }
+
+  #url(path: string): URL {
+    return new URL(`${this.#origin.pathname.replace(/\/$/, '')}${path}`, this.#origin);
+  }
+
+  async #call(
+    method: string,
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    body: string | undefined,
+  ): Promise<JsonObject> {
+    let status: number;
+    let text: string;
+    try {
+      const response = await fetch(url, {
+        method,
+        headers: { ...headers, accept: 'application/json', authorization: `Bearer ${this.#token}` },
+        redirect: 'manual',
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        ...(body === undefined ? {} : { body }),
+      });
+      status = response.status;
+      text = await response.text();
+    } catch (error) {
+      throw new CommandFailure(`the admin API at ${this.#origin.origin} cannot be reached: ${causeOf(error)}`);
+    }
+    const answer = parseObject(text);
+    if (status < 200 || status > 299) throw new CommandFailure(refusalText(status, answer));
+    if (answer === null) {
+      throw new CommandFailure(`${this.#origin.origin} did not answer with JSON; is it the admin listener?`);
+    }
+    return answer;
+  }
+}
+
+/** The client that the options and the environment describe. */
+export async function adminClient(options: AdminOptions, context: CommandContext): Promise<AdminClient> {
+  const { env } = context.runtime;
+  const text = options.adminUrl ?? env['PORTCULLIS_ADMIN_URL'] ?? DEFAULT_ADMIN_URL;
+  const origin = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (origin === null || origin.username !== '' || origin.password !== '' || origin.search !== '') {
+    throw new CommandFailure('the admin URL must look like http://127.0.0.1:9090', EXIT.usage);
+  }
+  if (origin.protocol === 'http:' && !/^(127\.\d+\.\d+\.\d+|\[::1\]|localhost)$/.test(origin.hostname)) {
+    context.output.note(`warning: tokens cross the network to ${origin.host} without TLS`);
+  }
+  return new AdminClient(origin, await adminToken(options, env));
+}
+
+async function adminToken(options: AdminOptions, env: CommandContext['runtime']['env']): Promise<string> {
+  const { adminTokenFile } = options;
+  if (adminTokenFile !== undefined) return await readTokenFile(adminTokenFile);
+  const token = env['PORTCULLIS_ADMIN_TOKEN'] ?? '';
+  if (token === '') {
+    const how = 'give --admin-token-file FILE or set PORTCULLIS_ADMIN_TOKEN (portcullis admin-token makes a first one)';
+    throw new CommandFailure(`an admin token is needed: ${how}`, EXIT.usage);
+  }
+  return oneToken(token, 'PORTCULLIS_ADMIN_TOKEN');
+}
+
+/** The one token that a file holds. Errors name the file and never what is in it. */
+export async function readTokenFile(file: string): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    throw new CommandFailure(`${file} cannot be read: ${causeOf(error)}`);
+  }
+  return oneToken(text, file);
+}
+
+/** A text without white space around it that can stand in a header. */
+export function oneToken(text: string, where: string): string {
+  const token = text.trim();
+  if (!/^[\x21-\x7e]{1,8192}$/.test(token)) throw new CommandFailure(`${where} does not hold one token`);
+  return token;
+}
+
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown cause';
+  if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
+  const cause: unknown = error.cause ?? error;
+  if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
+  if (cause instanceof Error && 'code' in cause) return cause.message === '' ? String(cause.code) : cause.message;
+  return error.message;
+}
+
+function parseObject(text: string): JsonObject | null {
+  try {
+    return asObject(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+export function asObject(value: unknown): JsonObject | null {
+  return isObject(value) ? value : null;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** RFC 9457 for people: what went wrong and every member that is wrong, one a line. */
+function refusalText(status: number, problem: JsonObject | null): string {
+  if (problem === null) return `the admin API answered ${status}`;
+  const { title, detail, reason, errors } = problem;
+  const main = printable(typeof detail === 'string' ? detail : typeof title === 'string' ? title : 'refused');
+  const lines = (Array.isArray(errors) ? errors : []).map((error: unknown) => {
+    const { path, message } = asObject(error) ?? {};
+    return printable(path === undefined || path === '' ? String(message) : `${String(path)}: ${String(message)}`);
+  });
+  const repeated = lines.length > 0 && lines.every((line) => main.includes(line));
+  return [`${main} (${status} ${String(reason ?? '')})`.replace(' )', ')'), ...(repeated ? [] : lines)].join('\n  ');
+}
