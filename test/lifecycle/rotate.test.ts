@@ -223,7 +223,11 @@ describe('a rotation that cannot be finished', () => {
     expect(await record()).toEqual(before);
   });
 
-  it('does not undo what somebody else did meanwhile, and says that it could not be taken back', async () => {
+  it.each<[string, Partial<TokenRecord>, string]>([
+    ['a revocation', { revoked_at: T0 }, 'token_revoked'],
+    ['a new owner', { owner: 'team-b' }, 'generation 1'],
+    ['fewer scopes', { scopes: [] }, 'generation 1'],
+  ])('does not undo %s that came meanwhile, and says that it could not be taken back', async (_name, change, state) => {
     await rig.breakAudit();
     const { replace } = rig.store;
     let replaced = 0;
@@ -234,7 +238,7 @@ describe('a rotation that cannot be finished', () => {
         if (replaced > 1) return answer;
         const stored = await rig.store.load(id);
         if (stored === null) throw new Error('not reached');
-        await replace.call(rig.store, stored.version, { ...stored.record, revoked_at: rig.now });
+        await replace.call(rig.store, stored.version, { ...stored.record, ...change });
         return answer;
       },
     };
@@ -242,7 +246,8 @@ describe('a rotation that cannot be finished', () => {
       code: 'audit_unavailable',
       message: expect.stringContaining('could not be taken back'),
     });
-    expect(await verdict(first)).toBe('token_revoked');
+    expect(await record()).toMatchObject({ generation: 2, ...change });
+    expect(await verdict(first)).toBe(state);
     await rig.mendAudit();
   });
 
