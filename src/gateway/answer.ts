@@ -1,0 +1,63 @@
+import { STATUS_CODES } from 'node:http';
+import { REASONS } from '../model/reason.ts';
+import type { Refusal } from './refusal.ts';
+
+/** A refusal, ready to be written: the one way out for every request that is not forwarded. */
+export interface ProblemAnswer {
+  readonly status: number;
+  /** Name and value in turn. */
+  readonly headers: string[];
+  readonly body: string;
+}
+
+/** `application/problem+json` (RFC 9457) with, on 401 and 403, the challenge of RFC 6750 §3. */
+export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswer {
+  const entry = REASONS[refusal.reason];
+  const detail = refusal.detail ?? `${entry.title}.`;
+  const body = JSON.stringify({
+    type: `urn:portcullis:reason:${refusal.reason}`,
+    title: entry.title,
+    status: entry.status,
+    detail,
+    reason: refusal.reason,
+    ...(refusal.condition === null ? {} : { condition: refusal.condition }),
+    request_id: requestId,
+  });
+  const headers = [
+    'content-type',
+    'application/problem+json',
+    'content-length',
+    String(Buffer.byteLength(body)),
+    'cache-control',
+    'no-store',
+    'portcullis-request-id',
+    requestId,
+  ];
+  const challenge = challengeOf(refusal, detail);
+  if (challenge !== null) headers.push('www-authenticate', challenge);
+  if (entry.retryAfter !== null) headers.push('retry-after', String(entry.retryAfter));
+  headers.push(...refusal.headers);
+  return { status: entry.status, headers, body };
+}
+
+/** RFC 6750 §3: no error code where no credential was presented (§3.1). */
+function challengeOf(refusal: Refusal, detail: string): string | null {
+  const { challenge } = REASONS[refusal.reason];
+  if (challenge === null) return null;
+  let text = 'Bearer realm="portcullis"';
+  if (challenge !== 'none') text += `, error="${challenge}", error_description="${quotable(detail)}"`;
+  if (refusal.requiredScopes.length > 0) text += `, scope="${refusal.requiredScopes.join(' ')}"`;
+  return text;
+}
+
+/** The characters that RFC 6750 §3 allows in `error_description`. */
+function quotable(text: string): string {
+  return text.replace(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, "'");
+}
+
+/** The same answer as bytes, for a connection that has no response object (an upgrade, or an unreadable request). */
+export function rawProblem(answer: ProblemAnswer): string {
+  let text = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? 'Refused'}\r\n`;
+  for (let i = 0; i < answer.headers.length; i += 2) text += `${answer.headers[i]}: ${answer.headers[i + 1]}\r\n`;
+  return `${text}date: ${new Date().toUTCString()}\r\nconnection: close\r\n\r\n${answer.body}`;
+}

@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Principal } from '../model/principal.ts';
+import type { Reason } from '../model/reason.ts';
+import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
+import type { RequestHead } from './request-head.ts';
+
+/** Where the answer goes: a response, or the bare socket of a connection that asked to be upgraded. */
+export type Reply =
+  | { readonly kind: 'response'; readonly response: ServerResponse; readonly expectsContinue: boolean }
+  | { readonly kind: 'upgrade'; readonly socket: Duplex; readonly head: Buffer };
+
+/** One request and all that is learned about it on its way through. Lives until it is recorded. */
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly reply: Reply;
+  readonly requestId: string;
+  /** Monotonic milliseconds. */
+  readonly startedAt: number;
+  /** The peer's address; the client's differs behind a trusted proxy. */
+  readonly peer: string;
+  client: string;
+  head: RequestHead | null = null;
+  method = '';
+  /** Canonical; what the policy judged and the upstream gets. */
+  path = '';
+  /** With its `?`, as it came; or the empty string. */
+  query = '';
+  host = '';
+  traceparent: string | null = null;
+  api: CompiledApi | null = null;
+  rule: CompiledRule | null = null;
+  principal: Principal | null = null;
+  /** Known, and proven, even where the token was refused. */
+  tokenId: string | null = null;
+  policyVersion: string | null = null;
+  /** Why it was refused, or why an allowed request was not answered by the upstream. */
+  reason: Reason | null = null;
+  /** The policy denied, but only reports. */
+  wouldDeny: Reason | null = null;
+  forwarded = false;
+  status = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  /** Monotonic milliseconds; 0 while nothing was sent upstream, or answered. */
+  upstreamStartedAt = 0;
+  upstreamAnsweredAt = 0;
+  /** The answer is longer than a moment: a WebSocket or server-sent events. */
+  streaming = false;
+  judged = false;
+  closed = false;
+  recorded = false;
+
+  constructor(request: IncomingMessage, reply: Reply, requestId: string, startedAt: number, peer: string) {
+    this.request = request;
+    this.reply = reply;
+    this.requestId = requestId;
+    this.startedAt = startedAt;
+    this.peer = peer;
+    this.client = peer;
+    this.method = request.method ?? '';
+  }
+
+  /**
+   * True while part of the request's body may still arrive. What is left of it is never read as a next request, so the
+   * connection ends with the answer. (A request without a body counts as complete before node says so.)
+   */
+  get bodyPending(): boolean {
+    const { head } = this;
+    if (head === null) return true;
+    return (head.framing === 'chunked' || head.contentLength > 0) && !this.request.complete;
+  }
+}

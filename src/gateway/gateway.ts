@@ -1,0 +1,103 @@
+import type { Duplex } from 'node:stream';
+import { problemAnswer, rawProblem } from './answer.ts';
+import { ClientAddresses } from './client-address.ts';
+import type { Exchange } from './exchange.ts';
+import { HeaderKinds } from './header-kinds.ts';
+import { LiveStreams } from './live-streams.ts';
+import type { GatewayOptions } from './options.ts';
+import { RateLimits } from './rate-limit.ts';
+import { recordExchange } from './record.ts';
+import type { Refusal } from './refusal.ts';
+import { RequestHeadReader } from './request-head.ts';
+import { IdSource } from './trace-context.ts';
+import { Upstreams } from './upstreams.ts';
+
+/** What the steps of a request share. One for each traffic listener. */
+export class Gateway {
+  readonly options: GatewayOptions;
+  readonly heads: RequestHeadReader;
+  readonly addresses: ClientAddresses;
+  readonly ids = new IdSource();
+  readonly upstreams: Upstreams;
+  readonly streams: LiveStreams;
+  readonly rateLimits = new RateLimits();
+  /** Requests that each rule has decided, by rule id, since the process started. */
+  readonly ruleHits = new Map<string, number>();
+  draining = false;
+  /** Requests that have begun and are not recorded yet. */
+  inFlight = 0;
+  /** Called when the last request in flight has been recorded. */
+  onIdle: (() => void) | null = null;
+
+  constructor(options: GatewayOptions) {
+    this.options = options;
+    this.heads = new RequestHeadReader(new HeaderKinds(options.accept.map(({ header }) => header)), options.accept);
+    this.addresses = new ClientAddresses(options.trustedProxies);
+    this.upstreams = new Upstreams(options.upstreams, options.limits.connections);
+    this.streams = new LiveStreams(options.metrics);
+  }
+
+  /** The one way out for a request that the upstream does not answer. */
+  answer(exchange: Exchange, refusal: Refusal): void {
+    exchange.reason = refusal.reason;
+    const answer = problemAnswer(refusal, exchange.requestId);
+    exchange.status = answer.status;
+    if (exchange.reply.kind === 'upgrade') {
+      endWith(exchange.reply.socket, rawProblem(answer));
+      return;
+    }
+    const { response } = exchange.reply;
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    if (exchange.bodyPending || this.draining) answer.headers.push('connection', 'close');
+    exchange.bytesOut = exchange.method === 'HEAD' ? 0 : answer.body.length;
+    response.writeHead(answer.status, answer.headers);
+    response.end(answer.body);
+  }
+
+  begin(): void {
+    this.inFlight += 1;
+  }
+
+  /** The API of a request is known from here on: it counts as one of that API's requests in flight. */
+  judged(exchange: Exchange): void {
+    exchange.judged = true;
+    this.options.metrics.inFlight(exchange.api?.name ?? '-', 1);
+  }
+
+  /** Exactly once for each exchange, when it is over. */
+  record(exchange: Exchange): void {
+    if (exchange.recorded) return;
+    exchange.recorded = true;
+    this.inFlight -= 1;
+    if (exchange.judged) this.options.metrics.inFlight(exchange.api?.name ?? '-', -1);
+    recordExchange(this.options, exchange);
+    const rule = exchange.rule?.id;
+    if (rule !== undefined) this.ruleHits.set(rule, (this.ruleHits.get(rule) ?? 0) + 1);
+    if (this.inFlight === 0) this.onIdle?.();
+  }
+
+  reportReuse(exchange: Exchange, tokenId: string, generation: number | null): void {
+    this.options.metrics.tokenEvent('reuse');
+    this.options.audit.record({
+      type: 'token.reuse',
+      outcome: 'failure',
+      reason: 'token_superseded',
+      token_id: tokenId,
+      request_id: exchange.requestId,
+      ip: exchange.client,
+      details: { generation },
+    });
+  }
+}
+
+/** Writes a last answer on a bare connection and ends it. */
+export function endWith(socket: Duplex, text: string): void {
+  if (socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  socket.end(text, 'latin1');
+}

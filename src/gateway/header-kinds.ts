@@ -1,0 +1,119 @@
+/** What the gateway does with a request header field, by its name. */
+export const HeaderKind = {
+  /** Forwarded as it came. */
+  pass: 0,
+  /** Ends here: hop-by-hop (RFC 9110 §7.6.1), or a name that only the gateway may set. */
+  drop: 1,
+  host: 2,
+  contentLength: 3,
+  transferEncoding: 4,
+  connection: 5,
+  upgrade: 6,
+  te: 7,
+  forwardedFor: 8,
+  forwardedProto: 9,
+  forwardedHost: 10,
+  forwarded: 11,
+  traceparent: 12,
+  /** May hold the credential, as the configuration says. */
+  credential: 13,
+} as const;
+export type HeaderKind = (typeof HeaderKind)[keyof typeof HeaderKind];
+
+const KINDS: ReadonlyMap<string, HeaderKind> = new Map<string, HeaderKind>([
+  ['host', HeaderKind.host],
+  ['content-length', HeaderKind.contentLength],
+  ['transfer-encoding', HeaderKind.transferEncoding],
+  ['connection', HeaderKind.connection],
+  ['upgrade', HeaderKind.upgrade],
+  ['te', HeaderKind.te],
+  ['traceparent', HeaderKind.traceparent],
+  ['x-forwarded-for', HeaderKind.forwardedFor],
+  ['x-forwarded-proto', HeaderKind.forwardedProto],
+  ['x-forwarded-host', HeaderKind.forwardedHost],
+  ['forwarded', HeaderKind.forwarded],
+  // Hop-by-hop, or answered by the gateway itself.
+  ['keep-alive', HeaderKind.drop],
+  ['proxy-connection', HeaderKind.drop],
+  ['proxy-authorization', HeaderKind.drop],
+  ['proxy-authenticate', HeaderKind.drop],
+  ['trailer', HeaderKind.drop],
+  ['expect', HeaderKind.drop],
+  ['http2-settings', HeaderKind.drop],
+  // Would let a back end act on another method or path than the one that was judged.
+  ['x-http-method-override', HeaderKind.drop],
+  ['x-http-method', HeaderKind.drop],
+  ['x-method-override', HeaderKind.drop],
+  ['x-original-url', HeaderKind.drop],
+  ['x-original-uri', HeaderKind.drop],
+  ['x-original-host', HeaderKind.drop],
+  ['x-original-method', HeaderKind.drop],
+  ['x-rewrite-url', HeaderKind.drop],
+  ['x-host', HeaderKind.drop],
+  ['x-http-host-override', HeaderKind.drop],
+  // Client addresses that only a proxy in front may claim; the gateway says them in X-Forwarded-For.
+  ['x-real-ip', HeaderKind.drop],
+  ['x-client-ip', HeaderKind.drop],
+  ['client-ip', HeaderKind.drop],
+  ['true-client-ip', HeaderKind.drop],
+  ['cf-connecting-ip', HeaderKind.drop],
+  ['fastly-client-ip', HeaderKind.drop],
+  ['x-cluster-client-ip', HeaderKind.drop],
+  ['x-originating-ip', HeaderKind.drop],
+  ['x-remote-ip', HeaderKind.drop],
+  ['x-remote-addr', HeaderKind.drop],
+  ['x-envoy-external-address', HeaderKind.drop],
+  // CGI turns a `Proxy` field into HTTP_PROXY (CVE-2016-5385).
+  ['proxy', HeaderKind.drop],
+]);
+
+const CACHE_ENTRIES = 2048;
+
+/**
+ * Tells a header's kind from its name as it came. `_` counts as `-`: many back ends fold both into one variable, so
+ * `Portcullis_Subject` would arrive as `Portcullis-Subject`. Names seen are remembered, up to a bound.
+ */
+export class HeaderKinds {
+  readonly #known = new Map<string, HeaderKind>();
+  readonly #credentialHeaders: ReadonlySet<string>;
+
+  constructor(credentialHeaders: Iterable<string>) {
+    this.#credentialHeaders = new Set(credentialHeaders);
+  }
+
+  of(name: string): HeaderKind {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const kind = this.#classify(name);
+    if (this.#known.size < CACHE_ENTRIES) this.#known.set(name, kind);
+    return kind;
+  }
+
+  #classify(name: string): HeaderKind {
+    const lower = name.toLowerCase();
+    if (this.#credentialHeaders.has(lower)) return HeaderKind.credential;
+    const folded = lower.replaceAll('_', '-');
+    const kind = KINDS.get(folded);
+    // A folded spelling is never the real field: it can only be meant to slip past, so it ends here.
+    if (kind !== undefined) return folded === lower ? kind : HeaderKind.drop;
+    if (folded.startsWith('portcullis-') || folded.startsWith('x-forwarded-')) return HeaderKind.drop;
+    if (folded !== lower && this.#credentialHeaders.has(folded)) return HeaderKind.drop;
+    return HeaderKind.pass;
+  }
+}
+
+/** Fields of an upstream's answer that end here: hop-by-hop (RFC 9110 §7.6.1) and names that only the gateway may set. */
+const RESPONSE_DROPPED: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+export function isResponseHeaderDropped(lowerName: string): boolean {
+  return RESPONSE_DROPPED.has(lowerName) || lowerName.startsWith('portcullis-');
+}

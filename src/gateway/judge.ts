@@ -1,0 +1,174 @@
+import type { MaybePromise } from '../base/result.ts';
+import type { Principal } from '../model/principal.ts';
+import type { CompiledPolicy, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
+import { decide } from '../policy/decide.ts';
+import type { AuthenticationOutcome } from '../token/authenticator.ts';
+import { canonicalTarget } from './canonical-path.ts';
+import type { Exchange } from './exchange.ts';
+import type { Gateway } from './gateway.ts';
+import { type Permit, permitAllowed, permitReported } from './permit.ts';
+import { type Refusal, refuse } from './refusal.ts';
+import { hostName, type RequestHead } from './request-head.ts';
+import { isTraceparent } from './trace-context.ts';
+
+export type Verdict = Permit | Refusal;
+
+/**
+ * From a request to a permit or a refusal: admission, one reading of head and path, one credential, authentication,
+ * decision. At once where the store is in this process. Every way that is not an allow ends in a refusal.
+ */
+export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdict> {
+  const head = readHead(gateway, exchange);
+  if ('reason' in head) return head;
+  const malformed = readTarget(exchange, head);
+  if (malformed !== null) return malformed;
+
+  const policy = gateway.options.policy.current();
+  if (policy === null) return refuse('route_not_declared', 'No policy is loaded.');
+  exchange.policyVersion = policy.version;
+  const request: PolicyRequest = {
+    method: exchange.method,
+    host: exchange.host,
+    path: exchange.path,
+    ip: exchange.client,
+  };
+  if (policy.routes.ambiguous(request)) return refuse('path_ambiguous');
+  if (head.credentialAmbiguous) return refuse('token_ambiguous');
+  const match = policy.routes.match(request);
+  exchange.api = match?.api ?? null;
+  exchange.rule = match?.rule ?? null;
+
+  const bodyBytes = gateway.options.limits.bodyBytes;
+  if (bodyBytes !== null && head.contentLength > bodyBytes) return refuse('body_too_large');
+  if (match?.rule?.public === true) return conclude(gateway, exchange, policy, match, request, null);
+  if (head.credential === null) {
+    if (match !== null && match.api.preflight === 'forward' && isPreflight(exchange)) {
+      return conclude(gateway, exchange, policy, preflightMatch(policy, match, exchange, request), request, null);
+    }
+    return refuse('token_missing');
+  }
+  const outcome = gateway.options.authenticator.authenticate(head.credential, gateway.options.clock.now());
+  return outcome instanceof Promise
+    ? outcome.then((settled) => authenticated(gateway, exchange, policy, match, request, settled))
+    : authenticated(gateway, exchange, policy, match, request, outcome);
+}
+
+/** Whether the process takes the request at all, and whether its head has exactly one reading. */
+function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
+  const { request } = exchange;
+  if (gateway.draining) return refuse('draining');
+  if (gateway.options.audit.saturated) return refuse('overloaded', 'The audit trail cannot keep up.');
+  if (request.rawHeaders.length > gateway.options.limits.headers * 2) return refuse('headers_too_large');
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return refuse('request_malformed');
+  const head = gateway.heads.read(request.rawHeaders, request.httpVersion);
+  if (head === null) {
+    return refuse('request_malformed', 'The Host, the framing or the Connection of the request is not valid.');
+  }
+  // RFC 9110 §9.3.6, §9.3.8: neither is ever meant for what stands behind a gateway.
+  if (exchange.method === 'CONNECT' || exchange.method === 'TRACE') return refuse('request_malformed');
+  exchange.head = head;
+  exchange.client = gateway.addresses.client(exchange.peer, head);
+  exchange.host = hostName(head.host);
+  exchange.traceparent =
+    head.traceparent !== null && isTraceparent(head.traceparent) ? head.traceparent : gateway.ids.traceparent();
+  return head;
+}
+
+function readTarget(exchange: Exchange, head: RequestHead): Refusal | null {
+  const target = canonicalTarget(exchange.request.url ?? '');
+  if (!target.ok) return refuse(target.reason);
+  // RFC 9112 §3.2.2 lets the target override Host; two different authorities are two readings, so refused.
+  if (target.authority !== null && target.authority.toLowerCase() !== head.host.toLowerCase()) {
+    return refuse('request_malformed', 'The request-target and the Host name different authorities.');
+  }
+  exchange.path = target.path;
+  exchange.query = target.query;
+  return null;
+}
+
+/** A CORS preflight (Fetch standard, "CORS-preflight request"): it can carry no token. */
+function isPreflight(exchange: Exchange): boolean {
+  const { headers } = exchange.request;
+  return (
+    exchange.method === 'OPTIONS' &&
+    headers.origin !== undefined &&
+    headers['access-control-request-method'] !== undefined &&
+    exchange.head?.framing === 'none'
+  );
+}
+
+/** The route of the request that the preflight announces: only a declared one is asked for at the upstream. */
+function preflightMatch(
+  policy: CompiledPolicy,
+  match: RouteMatch,
+  exchange: Exchange,
+  request: PolicyRequest,
+): PreflightMatch | null {
+  const method = exchange.request.headers['access-control-request-method'] ?? '';
+  const announced = policy.routes.match({ ...request, method });
+  if (announced === null || announced.rule === null || announced.api !== match.api) return null;
+  return { preflight: true, match: announced };
+}
+
+interface PreflightMatch {
+  readonly preflight: true;
+  readonly match: RouteMatch;
+}
+
+function authenticated(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch | null,
+  request: PolicyRequest,
+  outcome: AuthenticationOutcome,
+): MaybePromise<Verdict> {
+  if (!outcome.ok) {
+    exchange.tokenId = outcome.tokenId;
+    if (outcome.reason === 'token_superseded' && outcome.tokenId !== null) {
+      gateway.reportReuse(exchange, outcome.tokenId, outcome.generation);
+    }
+    return refuse(outcome.reason);
+  }
+  exchange.principal = outcome.principal;
+  exchange.tokenId = outcome.principal.tokenId;
+  gateway.options.uses.note({
+    id: outcome.principal.tokenId,
+    at: gateway.options.clock.now(),
+    ip: exchange.client,
+    count: 1,
+    generation: outcome.generation,
+  });
+  return conclude(gateway, exchange, policy, match, request, outcome.principal);
+}
+
+function conclude(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  route: RouteMatch | PreflightMatch | null,
+  request: PolicyRequest,
+  principal: Principal | null,
+): MaybePromise<Verdict> {
+  if (route !== null && 'preflight' in route) {
+    const { api, rule, params } = route.match;
+    if (rule === null) return refuse('token_missing');
+    return permitAllowed({ effect: 'allow', api, rule, params }, null);
+  }
+  const decision = decide(policy, route, request, principal, gateway.options.clock.now());
+  if (decision.effect === 'deny') {
+    const permit = principal === null ? null : permitReported(decision, principal);
+    if (permit !== null) {
+      exchange.wouldDeny = decision.reason;
+      return permit;
+    }
+    return refuse(decision.reason, decision.detail, {
+      requiredScopes: decision.requiredScopes,
+      condition: decision.condition,
+    });
+  }
+  const permit = permitAllowed(decision, principal);
+  const limit = decision.rule.rateLimit;
+  if (limit === null) return permit;
+  return gateway.rateLimits.check(decision.rule, limit, exchange).then((refusal) => refusal ?? permit);
+}

@@ -1,0 +1,58 @@
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Logger } from '../metrics/log.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import type { CompiledPolicy } from '../policy/compiled-policy.ts';
+import type { TokenUse } from '../store/token-store.ts';
+import type { Authenticator } from '../token/authenticator.ts';
+
+/** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
+export interface TrafficLimits {
+  readonly headerBytes: number;
+  readonly headers: number;
+  /** Null: no bound. */
+  readonly bodyBytes: number | null;
+  readonly headerTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly connections: number;
+}
+
+export interface UpstreamOptions {
+  readonly name: string;
+  readonly url: URL;
+  readonly preserveHost: boolean;
+  readonly connectTimeoutMs: number;
+  readonly responseTimeoutMs: number;
+  readonly credential: { readonly header: string; readonly value: Secret } | null;
+}
+
+/** Where a credential may stand in a request. `header` is lower case; a null scheme takes the whole value. */
+export interface CredentialSource {
+  readonly header: string;
+  readonly scheme: string | null;
+}
+
+export interface TlsMaterial {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  readonly clientCa: Buffer | null;
+}
+
+export interface GatewayOptions {
+  readonly tls: TlsMaterial | null;
+  readonly trustedProxies: readonly string[];
+  readonly limits: TrafficLimits;
+  readonly accept: readonly CredentialSource[];
+  readonly expiryWarningMs: number;
+  readonly upstreams: ReadonlyMap<string, UpstreamOptions>;
+  readonly authenticator: Authenticator;
+  readonly policy: { current(): CompiledPolicy | null };
+  /** Takes notes of uses in the background; must not throw and must not block. */
+  readonly uses: { note(use: TokenUse): void };
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+}

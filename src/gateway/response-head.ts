@@ -1,0 +1,104 @@
+import type { Exchange } from './exchange.ts';
+import type { Gateway } from './gateway.ts';
+import { isResponseHeaderDropped } from './header-kinds.ts';
+
+/** What one walk over an upstream's header fields found. */
+export interface ResponseHead {
+  /** What goes to the client, name and value in turn. */
+  readonly fields: string[];
+  /** -1 where the answer has no Content-Length. */
+  readonly contentLength: number;
+  readonly eventStream: boolean;
+  readonly hasDate: boolean;
+  readonly trailerNames: string | null;
+}
+
+/** Reads the raw fields of an answer (name and value in turn, latin1 bytes) and drops what ends here. */
+export function readResponseHead(raw: readonly (Buffer | string)[], status: number): ResponseHead {
+  const fields: string[] = [];
+  let contentLength = -1;
+  let eventStream = false;
+  let hasDate = false;
+  let trailerNames: string | null = null;
+  let named: Set<string> | null = null;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = text(raw[i]);
+    const value = text(raw[i + 1]);
+    const lower = name.toLowerCase();
+    if (lower === 'connection') {
+      named = connectionOptions(value, named);
+      continue;
+    }
+    if (isResponseHeaderDropped(lower)) continue;
+    if (lower === 'content-length') {
+      // RFC 9110 §8.6: not in a 204; elsewhere it is what the upstream's parser has checked already.
+      if (status === 204) continue;
+      contentLength = Number(value);
+    } else if (lower === 'content-type') eventStream = value.toLowerCase().startsWith('text/event-stream');
+    else if (lower === 'date') hasDate = true;
+    else if (lower === 'trailer') trailerNames = value;
+    fields.push(name, value);
+  }
+  if (named !== null) {
+    for (let i = fields.length - 2; i >= 0; i -= 2) {
+      if (named.has(fields[i]?.toLowerCase() ?? '')) fields.splice(i, 2);
+    }
+  }
+  return { fields, contentLength, eventStream, hasDate, trailerNames };
+}
+
+/** The gateway's own fields of an answer: the request's id, and what the token's holder should know (contract of tokens). */
+export function addOwnFields(gateway: Gateway, exchange: Exchange, fields: string[]): void {
+  fields.push('portcullis-request-id', exchange.requestId);
+  const { principal } = exchange;
+  if (principal === null) return;
+  if (principal.supersededUntil !== null) {
+    fields.push('portcullis-token-superseded', new Date(principal.supersededUntil).toISOString());
+  }
+  if (principal.expiresAt - gateway.options.clock.now() <= gateway.options.expiryWarningMs) {
+    fields.push('portcullis-token-expires', new Date(principal.expiresAt).toISOString());
+  }
+}
+
+/** Names of `Connection` that are fields to drop (RFC 9110 §7.6.1); null where there are none. */
+function connectionOptions(value: string, known: Set<string> | null): Set<string> | null {
+  let named = known;
+  for (const option of value.split(',')) {
+    const name = option.trim().toLowerCase();
+    if (name === '' || name === 'keep-alive' || name === 'close') continue;
+    if (name === 'content-length' || name === 'date') continue;
+    named ??= new Set();
+    named.add(name);
+  }
+  return named;
+}
+
+function text(part: Buffer | string | undefined): string {
+  return part === undefined ? '' : typeof part === 'string' ? part : part.toString('latin1');
+}
+
+/** Trailer fields that may follow a body (RFC 9110 §6.5.1): none that frames, routes or authenticates. */
+export function readTrailers(raw: readonly (Buffer | string)[]): [string, string][] {
+  const trailers: [string, string][] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = text(raw[i]);
+    const lower = name.toLowerCase();
+    if (isResponseHeaderDropped(lower) || FORBIDDEN_TRAILERS.has(lower)) continue;
+    trailers.push([name, text(raw[i + 1])]);
+  }
+  return trailers;
+}
+
+const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'host',
+  'authorization',
+  'set-cookie',
+  'www-authenticate',
+  'trailer',
+  'cache-control',
+  'location',
+]);

@@ -1,0 +1,32 @@
+import type { Reason } from '../model/reason.ts';
+import { BodyTooLarge } from './request-body.ts';
+
+/** How a failure between gateway and upstream is told to the client, by error code; one table, no texts compared. */
+const REASON_BY_CODE: Readonly<Record<string, Reason>> = {
+  ECONNREFUSED: 'upstream_unreachable',
+  ECONNRESET: 'upstream_unreachable',
+  ENOTFOUND: 'upstream_unreachable',
+  EAI_AGAIN: 'upstream_unreachable',
+  EHOSTUNREACH: 'upstream_unreachable',
+  ENETUNREACH: 'upstream_unreachable',
+  EPIPE: 'upstream_unreachable',
+  EMFILE: 'overloaded',
+  UND_ERR_SOCKET: 'upstream_unreachable',
+  UND_ERR_CONNECT_TIMEOUT: 'upstream_timeout',
+  ECONNECT_TIMEOUT: 'upstream_timeout',
+  ETIMEDOUT: 'upstream_timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'upstream_timeout',
+  UND_ERR_BODY_TIMEOUT: 'upstream_timeout',
+  UND_ERR_HEADERS_OVERFLOW: 'upstream_invalid',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'upstream_invalid',
+  UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: 'request_malformed',
+  UND_ERR_INVALID_ARG: 'request_malformed',
+};
+
+export function reasonOfFailure(error: unknown): Reason {
+  if (error instanceof BodyTooLarge) return 'body_too_large';
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (code.startsWith('HPE_')) return 'upstream_invalid';
+  if (error instanceof AggregateError) return reasonOfFailure(error.errors[0]);
+  return REASON_BY_CODE[code] ?? 'upstream_invalid';
+}

@@ -1,0 +1,230 @@
+import { readFile } from 'node:fs/promises';
+import { type AdminServer, createAdminServer } from '../admin/server.ts';
+import type { AuditLog } from '../audit/audit-log.ts';
+import { openAuditLog } from '../audit/open.ts';
+import { systemClock } from '../base/clock.ts';
+import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
+import type { Config } from '../config/config.ts';
+import { canonicalTarget } from '../gateway/canonical-path.ts';
+import type { TlsMaterial } from '../gateway/options.ts';
+import { TrafficServer } from '../gateway/server.ts';
+import { UsageNotes } from '../gateway/usage.ts';
+import type { LifecycleContext } from '../lifecycle/context.ts';
+import type { Logger } from '../metrics/log.ts';
+import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
+import type { Store } from '../store/token-store.ts';
+import { createAuthenticator } from '../token/authenticate.ts';
+import { openStore } from './open-store.ts';
+import { PolicyHolder } from './policy-holder.ts';
+import { StoreGauges } from './store-gauges.ts';
+import { packageVersion } from './version.ts';
+
+/** A gateway that runs: both listeners are up when it exists. */
+export interface RunningGateway {
+  readonly trafficUrl: string;
+  readonly adminUrl: string;
+  /** Reads the policies again and reopens the audit files (SIGHUP). */
+  reload(): Promise<void>;
+  /** Stops accepting, finishes what is in flight, writes everything out. Safe to call twice. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/** The policies did not load, so nothing was started. */
+export class PolicyNotLoaded extends Error {
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[]) {
+    super(`the policies did not load:\n${diagnostics.map(formatDiagnostic).join('\n')}`);
+    this.name = 'PolicyNotLoaded';
+    this.diagnostics = diagnostics;
+  }
+}
+
+/** What has been started, in order; undone in reverse, also when a later step fails. */
+type Undo = () => Promise<void> | void;
+
+/** Wires the rooms together. Rejects with the first thing that cannot be had, and leaves nothing behind. */
+export async function startGateway(config: Config, log: Logger): Promise<RunningGateway> {
+  const undo: Undo[] = [];
+  const unwind = async (): Promise<void> => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+  };
+  try {
+    return await start(config, log, undo, unwind);
+  } catch (error) {
+    await unwind();
+    throw error;
+  }
+}
+
+async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): Promise<RunningGateway> {
+  const clock = systemClock;
+  const startedAt = clock.now();
+  const metrics = createMetrics();
+  undo.push(() => metrics.close());
+  const storeState = { up: true, audit: null as AuditLog | null };
+  metrics.storeUp(true);
+  const store = await openStore(config.store, {
+    observe: (operation, seconds) => metrics.storeOperationSeconds(operation, seconds),
+    listen: (state) => storeChanged(state, storeState, metrics, log),
+  });
+  undo.push(() => store.close());
+  const audit = await openAuditLog({
+    sinks: config.audit.sinks,
+    onFull: config.audit.onFull,
+    clock,
+    metrics,
+    saveCheckpoint: (checkpoint) => store.saveCheckpoint(checkpoint),
+    lastCheckpoint: (chain) => store.lastCheckpoint(chain),
+    onFailure: (error) => log.error({ err: error }, 'the audit trail cannot be written'),
+  });
+  storeState.audit = audit;
+  undo.push(() => audit.close());
+
+  const policy = new PolicyHolder(config.policies, new Set(config.upstreams.keys()), { audit, metrics, clock, log });
+  undo.push(() => policy.close());
+  const loaded = await policy.reload();
+  if (!loaded.ok) throw new PolicyNotLoaded(loaded.diagnostics);
+  policy.watch();
+
+  const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
+  const tokens = { prefix: config.tokens.prefix, environment: config.environment, pepper };
+  const authenticator = createAuthenticator({ ...tokens, store });
+  const uses = new UsageNotes((batch) => store.recordUses(batch), log);
+  undo.push(() => uses.close());
+  const gauges = new StoreGauges(store, metrics, log, () => clock.now());
+  gauges.start();
+  undo.push(() => gauges.close());
+
+  const traffic = new TrafficServer({
+    tls: await readTls(config),
+    trustedProxies: config.listen.trustedProxies,
+    limits: config.listen.limits,
+    accept: config.tokens.accept,
+    expiryWarningMs: config.tokens.expiryWarningMs,
+    upstreams: config.upstreams,
+    authenticator,
+    policy,
+    uses,
+    audit,
+    metrics,
+    clock,
+    log,
+  });
+  const lifecycle: LifecycleContext = { store, audit, clock, metrics, tokens, policy: () => policy.current() };
+  const admin = createAdmin(config, {
+    store,
+    audit,
+    metrics,
+    log,
+    policy,
+    uses,
+    traffic,
+    lifecycle,
+    startedAt,
+    storeState,
+  });
+  const adminAddress = await admin.listen(config.admin.host, config.admin.port);
+  undo.push(() => admin.close());
+  const trafficAddress = await traffic.listen(config.listen.host, config.listen.port);
+  let graceMs: number | undefined;
+  undo.push(() => traffic.drain(graceMs));
+  audit.record({
+    type: 'config.loaded',
+    outcome: 'success',
+    details: { environment: config.environment, version: packageVersion() },
+  });
+
+  let closing: Promise<void> | null = null;
+  return {
+    trafficUrl: `${config.listen.tls === null ? 'http' : 'https'}://${authority(config.listen.host, trafficAddress.port)}`,
+    adminUrl: adminAddress.url,
+    reload: async () => {
+      await audit.reopen();
+      await policy.reload();
+    },
+    close: (grace) => {
+      graceMs = grace;
+      closing ??= Promise.resolve(unwind());
+      return closing;
+    },
+  };
+}
+
+interface AdminParts {
+  readonly store: Store;
+  readonly audit: AuditLog;
+  readonly metrics: MetricsRecorder;
+  readonly log: Logger;
+  readonly policy: PolicyHolder;
+  readonly uses: UsageNotes;
+  readonly traffic: TrafficServer;
+  readonly lifecycle: LifecycleContext;
+  readonly startedAt: number;
+  readonly storeState: { readonly up: boolean };
+}
+
+function createAdmin(config: Config, parts: AdminParts): AdminServer {
+  const { store, policy, traffic } = parts;
+  const authenticator = createAuthenticator({ ...parts.lifecycle.tokens, store });
+  return createAdminServer({
+    version: packageVersion(),
+    environment: config.environment,
+    store,
+    lifecycle: parts.lifecycle,
+    authenticate: (credential, now) => authenticator.authenticate(credential, now),
+    policy: {
+      current: () => policy.current(),
+      state: () => policy.state(),
+      reload: () => policy.reload(),
+      hits: (ruleId) => traffic.gateway.ruleHits.get(ruleId) ?? 0,
+    },
+    canonicalise: canonicalTarget,
+    audit: parts.audit,
+    auditFiles: config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [sink.path] : [])),
+    metricsText: (accept) => parts.metrics.text(parts.metrics.contentTypeFor(accept)),
+    status: () => ({
+      startedAt: parts.startedAt,
+      store: { kind: store.kind, up: parts.storeState.up },
+      lease: null,
+      replicas: 1,
+      draining: traffic.gateway.draining,
+    }),
+    ready: async () => {
+      const reasons: string[] = [];
+      if (traffic.gateway.draining) reasons.push('draining');
+      if (policy.current() === null) reasons.push('no policy is loaded');
+      await store.ping().catch(() => reasons.push('the store cannot be reached'));
+      return { ready: reasons.length === 0, reasons };
+    },
+    uses: parts.uses,
+    clock: parts.lifecycle.clock,
+    log: parts.log,
+  });
+}
+
+function storeChanged(
+  state: 'lost' | 'restored',
+  storeState: { up: boolean; readonly audit: AuditLog | null },
+  metrics: MetricsRecorder,
+  log: Logger,
+): void {
+  storeState.up = state === 'restored';
+  metrics.storeUp(storeState.up);
+  storeState.audit?.record({ type: `store.${state}`, outcome: state === 'lost' ? 'failure' : 'success' });
+  if (state === 'lost') log.error({}, 'the token store cannot be reached: requests that need it are refused');
+  else log.info({}, 'the token store is back');
+}
+
+async function readTls(config: Config): Promise<TlsMaterial | null> {
+  const { tls } = config.listen;
+  if (tls === null) return null;
+  return {
+    cert: await readFile(tls.cert),
+    key: await readFile(tls.key),
+    clientCa: tls.clientCa === null ? null : await readFile(tls.clientCa),
+  };
+}
+
+function authority(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,71 @@
+import { systemClock } from '../base/clock.ts';
+import type { CliRuntime, GatewayListeners } from '../cli/runtime.ts';
+import type { Config } from '../config/config.ts';
+import { canonicalTarget } from '../gateway/canonical-path.ts';
+import { presentToken } from '../lifecycle/present.ts';
+import { createLogger } from '../metrics/log.ts';
+import { createTokenInStore } from './admin-token.ts';
+import { type RunningGateway, startGateway } from './gateway-process.ts';
+import { openStore } from './open-store.ts';
+import { packageFolder, packageVersion } from './version.ts';
+
+/** The command line's way to the rooms that it may not import. */
+export function createRuntime(): CliRuntime {
+  return {
+    version: packageVersion(),
+    env: process.env,
+    stdin: process.stdin,
+    packageFolder: packageFolder(),
+    serve,
+    startGateway: (config) => startGateway(config, createLogger({ level: config.log.level })),
+    createToken: async (config, request) => {
+      const { token, stored } = await createTokenInStore(config, request);
+      return { token, record: presentToken(stored, systemClock.now()) };
+    },
+    lastCheckpoint: async (config, chain) => {
+      const store = await openStore(config.store);
+      try {
+        return await store.lastCheckpoint(chain);
+      } finally {
+        await store.close();
+      }
+    },
+    canonicalise: canonicalTarget,
+  };
+}
+
+/** Runs until SIGTERM or SIGINT, which drain; SIGHUP reloads. A second signal while it drains ends it at once. */
+async function serve(
+  config: Config,
+  hooks: { readonly onReady: (listeners: GatewayListeners) => void },
+): Promise<number> {
+  const log = createLogger({ level: config.log.level });
+  // Listened for from the start: a signal during start-up is not lost, and never ends the process half-way.
+  const stopped = Promise.withResolvers<string>();
+  let running: RunningGateway | null = null;
+  let stopping = false;
+  const onStop = (signal: NodeJS.Signals): void => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    stopped.resolve(signal);
+  };
+  const onReload = (): void => {
+    running?.reload().catch((error: unknown) => log.error({ err: error }, 'reload failed'));
+  };
+  process.on('SIGTERM', onStop);
+  process.on('SIGINT', onStop);
+  process.on('SIGHUP', onReload);
+  try {
+    running = await startGateway(config, log);
+    hooks.onReady({ trafficUrl: running.trafficUrl, adminUrl: running.adminUrl });
+    const signal = await stopped.promise;
+    log.info({ signal }, 'draining');
+    await running.close();
+    log.info({}, 'stopped');
+    return 0;
+  } finally {
+    process.off('SIGTERM', onStop);
+    process.off('SIGINT', onStop);
+    process.off('SIGHUP', onReload);
+  }
+}

@@ -1,0 +1,48 @@
+import type { Logger } from '../metrics/log.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import type { Store } from '../store/token-store.ts';
+
+const REFRESH_MS = 15_000;
+const HOUR_MS = 3_600_000;
+/** `within` of portcullis_tokens_expiring. */
+const WITHIN_MS = [HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS];
+
+/** Keeps the gauges that describe the store fresh, in the background. */
+export class StoreGauges {
+  readonly #store: Store;
+  readonly #metrics: Metrics;
+  readonly #log: Logger;
+  readonly #now: () => number;
+  #timer: NodeJS.Timeout | null = null;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(store: Store, metrics: Metrics, log: Logger, now: () => number) {
+    this.#store = store;
+    this.#metrics = metrics;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  start(): void {
+    this.#running = this.#refresh();
+    this.#timer = setInterval(() => {
+      this.#running = this.#running.then(() => this.#refresh());
+    }, REFRESH_MS);
+    this.#timer.unref();
+  }
+
+  async close(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      const counts = await this.#store.count(this.#now(), WITHIN_MS);
+      this.#metrics.tokens(counts.byClass);
+      this.#metrics.tokensExpiring(counts.expiring);
+    } catch (error) {
+      this.#log.debug({ err: error }, 'tokens could not be counted');
+    }
+  }
+}

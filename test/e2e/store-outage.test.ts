@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestGateway } from '../support/gateway.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { TestUpstream } from '../support/upstream.ts';
+
+const POLICY = `api: orders
+upstream: orders
+base: /orders
+rules:
+  - { name: read, methods: [GET], path: /, scopes: [orders:read] }
+  - { name: health, methods: [GET], path: /health, public: true }
+`;
+
+describe('a gateway whose Redis is gone', () => {
+  let redis: RedisServer;
+  let upstream: TestUpstream;
+  let gateway: TestGateway;
+  let token: string;
+
+  beforeAll(async () => {
+    redis = await startRedis();
+    upstream = await TestUpstream.start();
+    gateway = await TestGateway.start({
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { store: `{ kind: redis, url: "${redis.url}" }` },
+    });
+    ({ token } = await gateway.issue());
+  });
+
+  afterAll(async () => {
+    await gateway?.close();
+    await upstream?.close();
+    await redis?.stop();
+  });
+
+  async function readiness(): Promise<number> {
+    return (await gateway.admin('GET', '/readyz')).status;
+  }
+
+  it('lets the token in while Redis is there', async () => {
+    expect((await gateway.call('/orders', { token })).status).toBe(200);
+    expect(await readiness()).toBe(200);
+  });
+
+  it('refuses with 503 store_unavailable while it hangs, never with 401; public paths go on; then recovers', async () => {
+    redis.pause();
+    const before = upstream.seen.length;
+    const answer = await gateway.call('/orders', { token });
+    expect({ status: answer.status, reason: answer.problem?.reason }).toEqual({
+      status: 503,
+      reason: 'store_unavailable',
+    });
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+    expect(upstream.seen.length).toBe(before);
+    expect(await readiness()).toBe(503);
+    expect((await gateway.admin('GET', '/healthz')).status).toBe(200);
+    expect((await gateway.call('/orders/health')).status).toBe(200);
+    redis.resume();
+    await gateway.event((line) => line.type === 'store.restored');
+    expect((await gateway.call('/orders', { token })).status).toBe(200);
+  }, 60_000);
+
+  it('refuses changes as well, and says so', async () => {
+    redis.pause();
+    const answer = await gateway.admin('POST', '/v1/tokens', {
+      name: 'x',
+      owner: 'tests',
+      class: 'service',
+      scopes: ['orders:read'],
+    });
+    expect({ status: answer.status, reason: answer.problem?.reason }).toEqual({
+      status: 503,
+      reason: 'store_unavailable',
+    });
+    redis.resume();
+  }, 60_000);
+
+  it('refuses with 503 when it is dead, and knows no wrong 401 even then', async () => {
+    await redis.kill();
+    const statuses = new Set<number>();
+    for (let i = 0; i < 20; i += 1) statuses.add((await gateway.call('/orders', { token })).status);
+    expect([...statuses]).toEqual([503]);
+    expect(await gateway.metric(/^portcullis_store_up /)).toBe(0);
+    expect(await readiness()).toBe(503);
+  }, 60_000);
+});
