@@ -1,0 +1,72 @@
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Diagnostic } from '../base/diagnostic.ts';
+import type { LifecycleContext } from '../lifecycle/context.ts';
+import type { Logger } from '../metrics/log.ts';
+import type { CompiledPolicy } from '../policy/compiled-policy.ts';
+import type { Store, TokenUse } from '../store/token-store.ts';
+import type { Authenticate } from './authorize.ts';
+
+/** What the composition root hands to the admin API. */
+export interface AdminOptions {
+  readonly version: string;
+  readonly environment: string;
+  /** The `admin.host` of the configuration: what the listener is bound to and, besides addresses, may be called by. */
+  readonly store: Store;
+  readonly lifecycle: LifecycleContext;
+  readonly authenticate: Authenticate;
+  readonly policy: PolicySource;
+  /** The one reading of a request-target that the traffic listener uses. */
+  readonly canonicalise: (target: string) => CanonicalTarget;
+  readonly audit: AuditLog;
+  /** The files of the audit trail's file sinks, each of which holds every event; empty where there is none. */
+  readonly auditFiles: readonly string[];
+  readonly metricsText: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly status: () => StatusReport | Promise<StatusReport>;
+  readonly ready: () => Readiness | Promise<Readiness>;
+  /** Takes notes of uses in the background; must not throw and must not block. */
+  readonly uses: { note(use: TokenUse): void };
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export type CanonicalTarget =
+  | { readonly ok: true; readonly path: string; readonly query: string; readonly authority: string | null }
+  | { readonly ok: false; readonly reason: 'path_ambiguous' | 'request_malformed' };
+
+export interface PolicySource {
+  current(): CompiledPolicy | null;
+  state(): PolicyState;
+  /** Loads the folder again; what does not load leaves the policy in force as it is. */
+  reload(): Promise<
+    | { readonly ok: true; readonly policy: CompiledPolicy }
+    | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] }
+  >;
+  /** Requests that a rule has decided since the process started. */
+  hits?(ruleId: string): number;
+}
+
+export interface PolicyState {
+  /** When the policy in force was loaded, milliseconds since the epoch; null before the first. */
+  readonly loadedAt: number | null;
+  /** What was wrong at the last reload; null when it succeeded. */
+  readonly lastError: readonly Diagnostic[] | null;
+}
+
+/** The living part of `GET /v1/status`; the server adds version, environment and policy. */
+export interface StatusReport {
+  /** When the process started, milliseconds since the epoch. */
+  readonly startedAt: number;
+  readonly store: { readonly kind: 'embedded' | 'redis'; readonly up: boolean };
+  /** Null where every request asks the store. */
+  readonly lease: { readonly valid: boolean; readonly remainingMs: number } | null;
+  /** Processes and workers known to share the store, this one included. */
+  readonly replicas: number;
+  readonly draining: boolean;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not; empty when ready. */
+  readonly reasons: readonly string[];
+}

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import type { PresentedToken } from '../../lifecycle/present.ts';
+import { TOKEN_STATUSES } from '../../model/token-record.ts';
+import { CLAIMS, CURSOR, LIMIT, TEXT, TEXTS, TIME } from '../fields.ts';
+
+const DURATION = TEXT.meta({ examples: ['30d'], description: 'A duration such as 30d, 24h, 5m or 90s' });
+const MOMENT = TEXT.meta({ format: 'date-time', description: 'RFC 3339' });
+const BLOCKS = TEXTS.meta({ description: 'Addresses or CIDR blocks from which the token may be used' });
+export const ISSUE_BODY = z.strictObject({
+  name: TEXT,
+  owner: TEXT,
+  class: TEXT.meta({ description: 'A class of the policies; it bounds scopes and lifetime' }),
+  scopes: TEXTS,
+  roles: TEXTS.optional(),
+  subject: TEXT.nullable().optional(),
+  claims: CLAIMS.optional(),
+  ip: BLOCKS.optional(),
+  ttl: DURATION.optional().meta({ description: 'A duration such as 30d; not together with expires_at' }),
+  expires_at: MOMENT.optional(),
+  not_before: MOMENT.optional(),
+});
+
+export const NARROW_BODY = z.strictObject({
+  name: TEXT.optional(),
+  owner: TEXT.optional(),
+  scopes: TEXTS.optional(),
+  roles: TEXTS.optional(),
+  expires_at: MOMENT.optional(),
+  ip: BLOCKS.optional(),
+});
+
+export const ROTATE_BODY = z.strictObject({
+  grace: DURATION.optional().meta({ description: 'How long the old secret goes on working' }),
+  ttl: DURATION.optional(),
+});
+
+export const REVOKE_BODY = z.strictObject({ reason: TEXT });
+
+export const LIST_QUERY = z.strictObject({
+  owner: TEXT.optional(),
+  class: TEXT.optional(),
+  status: z.enum(TOKEN_STATUSES).optional(),
+  subject: TEXT.optional(),
+  expires_before: TIME.optional(),
+  cursor: CURSOR,
+  limit: LIMIT,
+});
+
+const AT = z.iso.datetime();
+
+export const TOKEN_RECORD = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  owner: z.string(),
+  class: z.string(),
+  environment: z.string(),
+  subject: z.string().nullable(),
+  scopes: z.array(z.string()),
+  roles: z.array(z.string()),
+  claims: CLAIMS,
+  ip: z.array(z.string()),
+  created_at: AT,
+  created_by: z.string(),
+  not_before: AT.nullable(),
+  expires_at: AT,
+  status: z.enum(TOKEN_STATUSES),
+  generation: z.int(),
+  rotated_at: AT.nullable(),
+  grace_until: AT.nullable(),
+  rotate_after: AT.nullable(),
+  revoked_at: AT.nullable(),
+  revoked_by: z.string().nullable(),
+  revoke_reason: z.string().nullable(),
+  last_used_at: AT.nullable(),
+  last_used_ip: z.string().nullable(),
+  use_count: z.int(),
+  superseded: z.array(
+    z.strictObject({
+      generation: z.int(),
+      grace_until: AT,
+      last_used_at: AT.nullable(),
+      last_used_ip: z.string().nullable(),
+    }),
+  ),
+}) satisfies z.ZodType<PresentedToken>;
+
+export const TOKEN_WITH_SECRET = TOKEN_RECORD.extend({
+  token: z
+    .string()
+    .nullable()
+    .meta({ description: 'The whole token, this once; null where an idempotent call is repeated' }),
+});
+
+export const REVOCATION = z.strictObject({
+  id: z.string(),
+  revoked_at: AT,
+  propagation: z.strictObject({
+    replicas: z.int(),
+    acknowledged: z.int(),
+    streams_closed: z.int(),
+    elapsed_ms: z.number(),
+  }),
+});
