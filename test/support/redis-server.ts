@@ -8,6 +8,8 @@ import { join } from 'node:path';
 export interface RedisServerOptions {
   /** More arguments, such as `['--maxmemory', '4mb']`; they win over the defaults. */
   readonly args?: readonly string[];
+  /** A configuration file, as a sentinel needs one. */
+  readonly config?: string;
   /** The port of a server that was there before; otherwise a free one. */
   readonly port?: number;
   /** A data folder that outlives the server; otherwise one of its own that goes with it. */
@@ -41,7 +43,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     // Another process may take a free port before Redis binds it. Redis then ends, and says so: try the next one.
     const port = options.port ?? (await freePort());
-    const started = await launch(port, dir, options.args ?? []);
+    const started = await launch(port, dir, options);
     if (started.child !== null) return serverOf(started.child, port, removeDir);
     output = started.output;
     if (!output.includes('bind:') && !output.includes('in use')) break;
@@ -63,10 +65,14 @@ async function freePort(): Promise<number> {
 async function launch(
   port: number,
   dir: string,
-  args: readonly string[],
+  options: RedisServerOptions,
 ): Promise<{ child: ChildProcess; output: string } | { child: null; output: string }> {
-  const defaults = ['--bind', '127.0.0.1', '--port', String(port), '--dir', dir, '--save', '', '--appendonly', 'no'];
-  const child = spawn('redis-server', [...defaults, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const first = options.config === undefined ? [] : [options.config];
+  const place = ['--bind', '127.0.0.1', '--port', String(port), '--dir', dir];
+  const unsaved = options.config === undefined ? ['--save', '', '--appendonly', 'no'] : [];
+  const child = spawn('redis-server', [...first, ...place, ...unsaved, ...(options.args ?? [])], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
   const ready = await new Promise<boolean>((resolve) => {
     const timer = setTimeout(() => resolve(false), READY_MS);

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Fault } from '../../model/fault.ts';
-import { prepareSchema } from './schema.ts';
+import { isPrepared, prepareSchema } from './schema.ts';
 import { SQLITE_BUSY, sqliteCode } from './sqlite-fault.ts';
 
 /** How long a statement waits for another process's write, milliseconds. It blocks this process meanwhile. */
@@ -46,6 +46,7 @@ export function openDatabase(folder: string): EmbeddedDatabase {
 function connect(file: string, synchronous: 'FULL' | 'NORMAL'): DatabaseSync {
   const database = new DatabaseSync(file, { timeout: LOCK_WAIT_MS });
   try {
+    isPrepared(database, file);
     const mode = writeAheadLog(database);
     if (mode !== 'wal') {
       throw new Fault('internal', `${file}: the file system does not support a write-ahead log (got ${String(mode)})`);

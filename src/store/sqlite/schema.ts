@@ -55,22 +55,29 @@ const SCHEMA = `
   CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 `;
 
-/** Makes the tables in a new file, or checks that an old one is ours and of a layout that this release knows. */
+/**
+ * Whether the file holds our tables; false for one that is still empty. Throws Fault `internal` for anything else,
+ * before a byte of it is changed.
+ */
+export function isPrepared(database: DatabaseSync, file: string): boolean {
+  const version = pragma(database, 'user_version');
+  if (pragma(database, 'application_id') === APPLICATION_ID) {
+    if (version === SCHEMA_VERSION) return true;
+    throw new Fault(
+      'internal',
+      `${file}: written by a newer release (layout ${version}; this one knows ${SCHEMA_VERSION}); upgrade, or use another folder`,
+    );
+  }
+  const tables = database.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'];
+  if (version === 0 && tables === 0) return false;
+  throw new Fault('internal', `${file}: an SQLite database, but not a token store; use another folder`);
+}
+
+/** Makes the tables in a new file. */
 export function prepareSchema(database: DatabaseSync, file: string): void {
   // One writer at a time: of two processes that open a new file together, the second finds the tables made.
   transact(database, () => {
-    const version = pragma(database, 'user_version');
-    if (version === SCHEMA_VERSION && pragma(database, 'application_id') === APPLICATION_ID) return;
-    if (version > SCHEMA_VERSION && pragma(database, 'application_id') === APPLICATION_ID) {
-      throw new Fault(
-        'internal',
-        `${file}: written by a newer release (layout ${version}; this one knows ${SCHEMA_VERSION}); upgrade, or use another folder`,
-      );
-    }
-    const tables = database.prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'];
-    if (version !== 0 || tables !== 0) {
-      throw new Fault('internal', `${file}: an SQLite database, but not a token store; use another folder`);
-    }
+    if (isPrepared(database, file)) return;
     database.exec(SCHEMA);
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
