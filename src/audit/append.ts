@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
 import { Fault } from '../model/fault.ts';
 import { type ChainHead, sealLine } from './chain.ts';
-import { type SerialisedEvent, serialiseEvent } from './event.ts';
+import { canonicalEvent } from './event.ts';
 import type { Sink } from './sinks/sink.ts';
 
 /** An event waits at most so long for others to be written with it, milliseconds. */
@@ -44,15 +44,17 @@ export interface ChainWriterOptions {
   readonly onLines: ((lines: readonly string[]) => void) | null;
 }
 
-interface Entry extends SerialisedEvent {
+interface Entry {
+  readonly event: AuditEventInput;
   readonly time: number;
+  /** About how long its line will be. */
+  readonly chars: number;
   readonly durable: { resolve(written: Written): void; reject(fault: Fault): void } | null;
 }
 
 /**
- * One chain into one sink. Events are serialised when they happen and get their place in the chain when they are
- * written, a batch at a time; the chain moves on only when the sink has taken the whole batch. So an event
- * that was refused leaves neither a line nor a gap.
+ * One chain into one sink. Events get their place in the chain when they are written, a batch at a time, and the chain
+ * moves on only when the sink has taken the whole batch: an event that was refused leaves neither a line nor a gap.
  */
 export class ChainWriter {
   readonly chain: string;
@@ -98,12 +100,7 @@ export class ChainWriter {
       this.#drop(1);
       return;
     }
-    try {
-      this.#enqueue(event, null);
-    } catch (error) {
-      this.#drop(1);
-      this.#options.onFailure(asError(error));
-    }
+    this.#enqueue(event, null);
   }
 
   recordDurably(event: AuditEventInput): Promise<Written> {
@@ -112,11 +109,7 @@ export class ChainWriter {
         reject(new Fault('audit_unavailable', 'the audit log is closed'));
         return;
       }
-      try {
-        this.#enqueue(event, { resolve, reject });
-      } catch (error) {
-        reject(new Fault('audit_unavailable', 'the audit event could not be written as JSON', { cause: error }));
-      }
+      this.#enqueue(event, { resolve, reject });
     });
   }
 
@@ -158,10 +151,10 @@ export class ChainWriter {
   }
 
   #enqueue(event: AuditEventInput, durable: Entry['durable']): void {
-    const time = event.time ?? this.#options.clock.now();
-    const { beforeSeq, afterSeq } = serialiseEvent(event, this.#timeText(time));
-    this.#queue.push({ beforeSeq, afterSeq, time, durable });
-    this.#queuedChars += beforeSeq.length + afterSeq.length;
+    const time = isTime(event.time) ? event.time : this.#options.clock.now();
+    const chars = lengthOf(event);
+    this.#queue.push({ event, time, chars, durable });
+    this.#queuedChars += chars;
     if (durable !== null) {
       this.#queuedDurable += 1;
       this.#start();
@@ -241,10 +234,10 @@ export class ChainWriter {
     this.#head = last;
     if (starting.length > 0) this.#startDetails = {};
     this.#settle(batch);
-    for (const [index, entry] of entries.entries()) {
+    for (let i = 0; i < entries.length; i += 1) {
       this.#options.meter.auditEvent(this.#options.sink.name);
-      const place = written[index];
-      if (place !== undefined) entry.durable?.resolve(place);
+      const place = written[i];
+      if (place !== undefined) entries[i]?.durable?.resolve(place);
     }
     this.#options.onLines?.(lines);
   }
@@ -254,7 +247,7 @@ export class ChainWriter {
     let count = 0;
     for (const entry of this.#queue) {
       if (chars >= BATCH_CHARS * 4) break;
-      chars += entry.beforeSeq.length + entry.afterSeq.length;
+      chars += entry.chars;
       count += 1;
     }
     return this.#queue.splice(0, count);
@@ -266,7 +259,7 @@ export class ChainWriter {
     let { seq, hash } = this.#head;
     for (const entry of entries) {
       seq += 1;
-      const sealed = sealLine(hash, `${entry.beforeSeq}${seq}${entry.afterSeq}`);
+      const sealed = sealLine(hash, canonicalEvent(entry.event, this.#timeText(entry.time), seq));
       hash = sealed.hash;
       lines.push(sealed.line);
       written.push({ seq, hash, time: entry.time });
@@ -275,19 +268,18 @@ export class ChainWriter {
   }
 
   #chainStart(details: { readonly [name: string]: AuditDetail }): Entry {
-    const time = this.#options.clock.now();
     const event: AuditEventInput = {
       type: 'chain.start',
       outcome: 'success',
       details: { ...details, chain: this.chain, pid: process.pid },
     };
-    return { ...serialiseEvent(event, this.#timeText(time)), time, durable: null };
+    return { event, time: this.#options.clock.now(), chars: 0, durable: null };
   }
 
   /** Takes entries that are written, or refused, off the books. */
   #settle(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      this.#queuedChars -= entry.beforeSeq.length + entry.afterSeq.length;
+      this.#queuedChars -= entry.chars;
       if (entry.durable !== null) this.#queuedDurable -= 1;
     }
   }
@@ -304,6 +296,17 @@ export class ChainWriter {
     for (const { reject } of this.#reopenings.splice(0)) reject(error);
     if (!this.#closing) this.#startAfter(RETRY_MS);
   }
+}
+
+/** What ECMAScript's Date can hold, so that writing it cannot fail. */
+function isTime(time: number | undefined): time is number {
+  return time !== undefined && Math.abs(time) <= 8.64e15;
+}
+
+/** About: the fixed part of a line, and what a client can make long. Cheap, because it is asked for every event. */
+function lengthOf(event: AuditEventInput): number {
+  const texts = (event.path?.length ?? 0) + (event.host?.length ?? 0) + (event.subject?.length ?? 0);
+  return 450 + texts + (event.details === undefined ? 0 : 500);
 }
 
 function asError(error: unknown): Error {

@@ -1,7 +1,7 @@
 import { canonicalJson } from '../base/canonical-json.ts';
 import { LIMITS } from '../base/limits.ts';
-import { maskTokens, SHORTEST_MASKED } from '../base/token-mask.ts';
-import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
+import { maskTokens } from '../base/token-mask.ts';
+import type { AuditEventInput } from '../model/audit-event.ts';
 
 /** An event as it stands in a line: with its place in the chain, and `time` in RFC 3339. */
 export interface AuditEvent extends Omit<AuditEventInput, 'time'> {
@@ -12,118 +12,87 @@ export interface AuditEvent extends Omit<AuditEventInput, 'time'> {
   readonly hash: string;
 }
 
-/**
- * The canonical text of an event, in two halves around the value of `seq`: that is known only when the line is
- * written, everything else when the event happens.
- */
-export interface SerialisedEvent {
-  readonly beforeSeq: string;
-  readonly afterSeq: string;
-}
-
 const LONGEST_TEXT = 16 * 1024;
 const LONGEST_TEXT_OF_AN_OVERLONG_EVENT = 512;
-
-/** Printable ASCII without quote and backslash: what stands in JSON as it is. */
-const PLAIN = /^[ !#-[\]-~]*$/;
+const MAX_DEPTH = 16;
+/** A UTF-16 code unit takes at most three bytes of UTF-8; the rest is room for `prev` and `hash`. */
+const LONGEST_EVENT = Math.floor(LIMITS.auditLineBytes / 3) - 256;
 
 /**
- * The event in canonical JSON (RFC 8785) without `prev` and `hash`. Members that are not in the vocabulary are not
- * written. Tokens within texts are masked, lone surrogates become U+FFFD, texts over 16 KiB are cut; an event that is too long for a
- * line all the same loses its details and keeps the beginnings of its texts. Throws RangeError for a `time` that
- * is no time.
+ * The event in canonical JSON (RFC 8785) without `prev` and `hash`. `time` is RFC 3339 text. Never throws.
  *
- * `time` is RFC 3339 text. Written member by member, in the sorted order: on the hot path this takes half
- * the time of sorting or of an intermediate object.
+ * Members that are not in the vocabulary are not written. Tokens within texts are masked, lone surrogates become U+FFFD, numbers
+ * that are not finite null, texts over 16 KiB are cut; an event that is too long for a line all the same loses
+ * its details and keeps the beginnings of its texts.
  */
-export function serialiseEvent(event: AuditEventInput, time: string): SerialisedEvent {
-  const details = event.details === undefined ? '' : `"details":${serialiseDetails(event.details)},`;
-  const whole = assemble(event, time, details, LONGEST_TEXT);
-  // A UTF-16 code unit takes at most three bytes of UTF-8; the rest is room for seq, prev and hash.
-  if ((whole.beforeSeq.length + whole.afterSeq.length) * 3 + 256 <= LIMITS.auditLineBytes) return whole;
-  const shortened = '"details":{"omitted":"the event was too long for a line"},';
-  return assemble(event, time, shortened, LONGEST_TEXT_OF_AN_OVERLONG_EVENT);
-}
-
-function assemble(event: AuditEventInput, time: string, details: string, longest: number): SerialisedEvent {
-  const beforeSeq =
-    '{' +
-    text('"actor":', event.actor, longest) +
-    text('"api":', event.api, longest) +
-    number('"bytes_in":', event.bytes_in) +
-    number('"bytes_out":', event.bytes_out) +
-    details +
-    number('"duration_ms":', event.duration_ms) +
-    text('"host":', event.host, longest) +
-    text('"ip":', event.ip, longest) +
-    text('"method":', event.method, longest) +
-    text('"outcome":', event.outcome, longest) +
-    text('"owner":', event.owner, longest) +
-    text('"path":', event.path, longest) +
-    text('"policy":', event.policy, longest) +
-    text('"reason":', event.reason, longest) +
-    text('"request_id":', event.request_id, longest) +
-    text('"rule":', event.rule, longest) +
-    '"seq":';
-  const afterSeq =
-    ',' +
-    number('"status":', event.status) +
-    text('"subject":', event.subject, longest) +
-    `"time":"${time}",` +
-    text('"token_id":', event.token_id, longest) +
-    text('"token_type":', event.token_type, longest) +
-    text('"trace_id":', event.trace_id, longest) +
-    text('"type":', event.type, longest) +
-    number('"upstream_ms":', event.upstream_ms) +
-    '"v":1}';
-  return { beforeSeq, afterSeq };
-}
-
-function text(label: string, value: string | undefined, longest: number): string {
-  return value === undefined ? '' : `${label}${quote(value, longest)},`;
-}
-
-function number(label: string, value: number | undefined): string {
-  if (value === undefined) return '';
-  return Number.isFinite(value) ? `${label}${value},` : `${label}null,`;
-}
-
-function quote(value: string, longest: number): string {
-  const cut = value.length > longest ? `${value.slice(0, longest)}…` : value;
-  const masked = cut.length < SHORTEST_MASKED ? cut : maskTokens(cut);
-  return PLAIN.test(masked) ? `"${masked}"` : JSON.stringify(masked.toWellFormed());
-}
-
-function serialiseDetails(details: { readonly [name: string]: AuditDetail }): string {
+export function canonicalEvent(event: AuditEventInput, time: string, seq: number): string {
   try {
-    return canonicalJson(withoutSecrets(details, 0));
+    const members = inOrder(event, time, seq);
+    // The hot path: no details, nothing odd. The members are in order already, and JSON.stringify prints
+    // texts and numbers as RFC 8785 asks; only a lone surrogate, which it escapes, has no canonical form.
+    if (event.details === undefined) {
+      const text = maskTokens(JSON.stringify(members));
+      if (text.length <= LONGEST_TEXT && !text.includes('\\ud')) return text;
+    }
+    const text = maskTokens(canonicalJson(plain(members, LONGEST_TEXT, 0)));
+    if (text.length <= LONGEST_EVENT) return text;
+    const rest = { ...members, details: { omitted: 'the event was too long for a line' } };
+    return maskTokens(canonicalJson(plain(rest, LONGEST_TEXT_OF_AN_OVERLONG_EVENT, 0)));
   } catch {
-    // The event matters more than a detail that is no JSON.
-    return '{"omitted":"the details could not be written as JSON"}';
+    // That something happened matters more than a detail that is no JSON.
+    const { type, outcome } = event;
+    const rest = { type, outcome, details: { omitted: 'the event could not be written as JSON' } };
+    return canonicalJson(plain(inOrder(rest, time, seq), LONGEST_TEXT, 0));
   }
 }
 
-function withoutSecrets(value: AuditDetail, depth: number): AuditDetail {
-  if (typeof value === 'string') return maskTokens(value.slice(0, LONGEST_TEXT)).toWellFormed();
+/** The members in the order of their names. */
+function inOrder(event: AuditEventInput, time: string, seq: number): { readonly [name: string]: unknown } {
+  return {
+    actor: event.actor,
+    api: event.api,
+    bytes_in: event.bytes_in,
+    bytes_out: event.bytes_out,
+    details: event.details,
+    duration_ms: event.duration_ms,
+    host: event.host,
+    ip: event.ip,
+    method: event.method,
+    outcome: event.outcome,
+    owner: event.owner,
+    path: event.path,
+    policy: event.policy,
+    reason: event.reason,
+    request_id: event.request_id,
+    rule: event.rule,
+    seq,
+    status: event.status,
+    subject: event.subject,
+    time,
+    token_id: event.token_id,
+    token_type: event.token_type,
+    trace_id: event.trace_id,
+    type: event.type,
+    upstream_ms: event.upstream_ms,
+    v: 1,
+  };
+}
+
+/** A copy that canonical JSON can express. */
+function plain(value: unknown, longest: number, depth: number): unknown {
+  if (typeof value === 'string') {
+    return (value.length > longest ? `${value.slice(0, longest)}…` : value).toWellFormed();
+  }
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
   if (typeof value !== 'object' || value === null) return value;
-  if (depth > 32) throw new TypeError('details are nested too deeply');
-  if (isList(value)) return value.map((item) => withoutSecrets(item, depth + 1));
-  const copy: Record<string, AuditDetail> = {};
-  for (const [name, member] of Object.entries(value)) {
-    if (member === undefined) continue;
-    // Not by assignment: a member may be named `__proto__`.
-    Object.defineProperty(copy, maskTokens(name).toWellFormed(), {
-      value: withoutSecrets(member, depth + 1),
-      enumerable: true,
-      configurable: true,
-    });
-  }
-  return copy;
-}
-
-function isList(value: AuditDetail): value is readonly AuditDetail[] {
-  return Array.isArray(value);
+  if (depth > MAX_DEPTH) throw new TypeError('nested too deeply');
+  if (Array.isArray(value)) return value.map((item) => plain(item, longest, depth + 1) ?? null);
+  // Through entries, not by assignment: a member may be named `__proto__`.
+  const members = Object.entries(value).map(([name, member]) => [
+    name.toWellFormed(),
+    plain(member, longest, depth + 1),
+  ]);
+  return Object.fromEntries(members);
 }
 
 /** True for what a line of the audit file parses to; only the members that every event has are looked at. */

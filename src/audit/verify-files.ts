@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readSealedLine } from './chain.ts';
+import { inOrder, readFirstLine } from './files.ts';
 import { readLines } from './lines.ts';
 import { type ChainSummary, ChainVerifier, type Checkpoint, type Notice, type Problem } from './verify.ts';
 
@@ -24,12 +24,6 @@ export interface VerifyReport {
   readonly problemCount: number;
   /** What is worth knowing and not wrong. */
   readonly notices: readonly Notice[];
-}
-
-interface FirstLine {
-  readonly file: string;
-  readonly chain: string;
-  readonly seq: number;
 }
 
 /**
@@ -95,34 +89,4 @@ async function readCheckpoints(
     if (checkpoint !== null) checkpoints.set(chain, checkpoint);
   }
   return checkpoints;
-}
-
-/** An unreadable or damaged first line leaves the file where it was given. */
-async function readFirstLine(file: string): Promise<FirstLine> {
-  const unknown = { file, chain: '', seq: 0 };
-  try {
-    const handle = await open(file);
-    try {
-      for await (const lines of readLines(handle)) {
-        const sealed = lines[0] === undefined ? null : readSealedLine(lines[0].bytes);
-        const chain = sealed?.event.details?.['chain'];
-        return sealed === null || typeof chain !== 'string' ? unknown : { file, chain, seq: sealed.event.seq };
-      }
-      return unknown;
-    } finally {
-      await handle.close();
-    }
-  } catch {
-    // verifyFile meets the same error and reports it.
-    return unknown;
-  }
-}
-
-/** Files of one chain share out the places they have among the files by the order of their events. */
-function inOrder(firstLines: readonly FirstLine[]): string[] {
-  const byChain = Map.groupBy(firstLines, ({ chain }) => chain);
-  for (const [chain, lines] of byChain) {
-    if (chain !== '') lines.sort((a, b) => a.seq - b.seq);
-  }
-  return firstLines.map(({ chain, file }) => byChain.get(chain)?.shift()?.file ?? file);
 }

@@ -10,9 +10,6 @@ const COMPACT_JWT = /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){2,4
 /** Credentials of an Authorization header (RFC 9110 §11.4), wherever somebody quotes one. */
 const AUTHORIZATION = /\b(Bearer|Basic|Digest)(\s+)[A-Za-z0-9._~+/=-]{12,}/gi;
 
-/** Nothing shorter than this can hold a whole secret: a quick way out for callers on the hot path. */
-export const SHORTEST_MASKED = 21;
-
 /**
  * The text with every token in it cut down to its public part: an opaque token keeps prefix, environment and id, a JWT
  * becomes `[jwt]`, the credentials of a quoted Authorization header `[redacted]`.
