@@ -34,7 +34,7 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   };
   if (policy.routes.ambiguous(request)) return refuse('path_ambiguous');
   if (head.credentialAmbiguous) return refuse('token_ambiguous');
-  const match = policy.routes.match(request);
+  const match = isReserved(exchange.path) ? null : policy.routes.match(request);
   exchange.api = match?.api ?? null;
   exchange.rule = match?.rule ?? null;
 
@@ -53,6 +53,27 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
     : authenticated(gateway, exchange, policy, match, request, outcome);
 }
 
+/**
+ * RFC 9110 §9.3.6 and §9.3.8: neither is ever meant for what stands behind a gateway. The others belong to RTSP and
+ * Icecast, whose request lines node's parser takes for HTTP/1.0.
+ */
+const NEVER_FORWARDED: ReadonlySet<string> = new Set([
+  'CONNECT',
+  'TRACE',
+  'SOURCE',
+  'ANNOUNCE',
+  'DESCRIBE',
+  'SETUP',
+  'PLAY',
+  'PAUSE',
+  'TEARDOWN',
+  'GET_PARAMETER',
+  'SET_PARAMETER',
+  'REDIRECT',
+  'RECORD',
+  'FLUSH',
+]);
+
 /** Whether the process takes the request at all, and whether its head has exactly one reading. */
 function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   const { request } = exchange;
@@ -64,8 +85,7 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   if (head === null) {
     return refuse('request_malformed', 'The Host, the framing or the Connection of the request is not valid.');
   }
-  // RFC 9110 §9.3.6, §9.3.8: neither is ever meant for what stands behind a gateway.
-  if (exchange.method === 'CONNECT' || exchange.method === 'TRACE') return refuse('request_malformed');
+  if (NEVER_FORWARDED.has(exchange.method)) return refuse('request_malformed', 'The method is not served here.');
   exchange.head = head;
   exchange.client = gateway.addresses.client(exchange.peer, head);
   exchange.host = hostName(head.host);
@@ -84,6 +104,17 @@ function readTarget(exchange: Exchange, head: RequestHead): Refusal | null {
   exchange.path = target.path;
   exchange.query = target.query;
   return null;
+}
+
+/** Paths that are the gateway's own on the traffic listener: no policy can hand them to an upstream. */
+function isReserved(path: string): boolean {
+  return (
+    path.charCodeAt(1) === 0x2e &&
+    (path === '/.portcullis' ||
+      path.startsWith('/.portcullis/') ||
+      path === '/.well-known/oauth-protected-resource' ||
+      path.startsWith('/.well-known/oauth-protected-resource/'))
+  );
 }
 
 /** A CORS preflight (Fetch standard, "CORS-preflight request"): it can carry no token. */
@@ -153,6 +184,7 @@ function conclude(
   if (route !== null && 'preflight' in route) {
     const { api, rule, params } = route.match;
     if (rule === null) return refuse('token_missing');
+    exchange.rule = rule;
     return permitAllowed({ effect: 'allow', api, rule, params }, null);
   }
   const decision = decide(policy, route, request, principal, gateway.options.clock.now());

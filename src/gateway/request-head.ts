@@ -208,7 +208,7 @@ export function isHost(value: string): boolean {
   return port.length <= 5 && /^\d*$/.test(port) && Number(port) <= 65_535;
 }
 
-/** Letters, digits, `-`, `.`, `_` and `~`: stricter than RFC 3986 reg-name, as host names in use are. */
+/** RFC 3986 §3.2.2 reg-name without percent-encoding and without the comma, which would part a list of hosts in two. */
 function isRegNameCode(code: number): boolean {
   return (
     (code >= 0x61 && code <= 0x7a) ||
@@ -217,7 +217,12 @@ function isRegNameCode(code: number): boolean {
     code === 0x2d ||
     code === 0x2e ||
     code === 0x5f ||
-    code === 0x7e
+    code === 0x7e ||
+    code === 0x21 ||
+    code === 0x24 ||
+    (code >= 0x26 && code <= 0x2b) ||
+    code === 0x3b ||
+    code === 0x3d
   );
 }
 

@@ -151,7 +151,10 @@ export class TrafficServer {
     }
     const reason = reasonOfClientError(error.code);
     if (exchange !== undefined && !exchange.recorded) {
-      if (exchange.status !== 0) socket.destroy();
+      if (!exchange.bodyPending && exchange.reply.kind === 'response') {
+        // The fault is in what came after a whole request: that one gets its answer, and the connection ends with it.
+        exchange.reply.response.shouldKeepAlive = false;
+      } else if (exchange.status !== 0) socket.destroy();
       else this.gateway.answer(exchange, refuse(reason));
       return;
     }
