@@ -53,7 +53,9 @@ describe('the store in Redis', () => {
 
   function client(url: string): Redis {
     const made = new Redis(url);
-    undo.push(() => made.quit());
+    // Some tests kill the server under it.
+    made.on('error', () => {});
+    undo.push(async () => made.disconnect());
     return made;
   }
 
@@ -204,6 +206,17 @@ describe('the store in Redis', () => {
     expect(await store.create(aToken())).toBe(true);
   });
 
+  it('does not repeat the password when Redis does', async () => {
+    const renamed = ['--rename-command', 'AUTH', '', '--rename-command', 'HELLO', ''];
+    const server = await redis({ args: ['--requirepass', 'other', ...renamed] });
+    const store = await open(`redis://:s3cret@127.0.0.1:${server.port}`);
+    const place = `Redis at 127.0.0.1:${server.port}`;
+    await expect(store.load('nobodyknows1')).rejects.toMatchObject({
+      ...UNAVAILABLE,
+      message: `${place}: not connected: ERR unknown command 'auth'`,
+    });
+  });
+
   it('keeps a record 30 days longer than its token, and never less than 30 days', async () => {
     const server = await redis();
     const store = await open(server.url);
@@ -235,6 +248,15 @@ describe('the store in Redis', () => {
     expect((await store.count(NOW, [])).byClass).toEqual([{ class: 'service', status: 'active', count: 1 }]);
     const own = await admin.hget(`test:token:{${record.id}}`, 'index');
     expect(await admin.zrange('test:tokens', '0', '-1')).toEqual([own, recent]);
+  });
+
+  it('takes the list entry of a create that lost out again', async () => {
+    const server = await redis();
+    const store = await open(server.url);
+    const record = aToken();
+    await store.create(record);
+    expect(await store.create({ ...record, created_at: NOW + 1 })).toBe(false);
+    expect(await client(server.url).zcard('test:tokens')).toBe(1);
   });
 
   it('forgets the uses of generations that the record has forgotten', async () => {

@@ -98,12 +98,15 @@ export class RedisLink {
     return this.#client.status === 'ready' ? text : `not connected: ${this.#trouble ?? text}`;
   }
 
-  /** The message alone, without any password. A host with several addresses fails with a list and no message. */
+  /**
+   * The message alone, without any password; Redis repeats the arguments of a command that it does not know, AUTH
+   * for one. A host with several addresses fails with a list of errors and no message of its own.
+   */
   #text(error: unknown): string {
     if (!(error instanceof Error)) return 'an unknown error';
     const inner = 'lastNodeError' in error && error.lastNodeError instanceof Error ? error.lastNodeError : error;
     const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : inner.name;
-    const text = inner.message === '' ? code : inner.message;
+    const text = inner.message === '' ? code : inner.message.replace(/, with args beginning with:.*/s, '');
     return this.#secrets.reduce((safe, secret) => safe.replaceAll(secret, '[secret]'), text);
   }
 }
