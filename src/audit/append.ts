@@ -232,6 +232,7 @@ export class ChainWriter {
       throw error;
     }
     this.#head = last;
+    this.#failing = false;
     if (starting.length > 0) this.#startDetails = {};
     this.#settle(batch);
     for (let i = 0; i < entries.length; i += 1) {

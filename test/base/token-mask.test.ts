@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { maskTokens } from '../../src/base/token-mask.ts';
 
 const ID = 'A1b2C3d4E5f6';
-const SECRET = 'x9'.repeat(21) + 'Q';
+const SECRET = `${'x9'.repeat(21)}Q`;
 const TOKEN = `pct_prod_${ID}${SECRET}Ab12Cd`;
 const JWT = 'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlc2lnbmF0dXJl';
 
