@@ -5,7 +5,7 @@ import { digestToken, mintToken, parseToken } from '../../src/token/opaque-forma
 const prefix = fc.stringMatching(/^[a-z][a-z0-9]{0,15}$/);
 const environment = fc.stringMatching(/^[a-z][a-z0-9-]{0,31}$/);
 
-describe('the opaque token format', () => {
+describe('the opaque token format', { timeout: 60_000 }, () => {
   it('reads back whatever was minted', () => {
     fc.assert(
       fc.property(prefix, environment, (p, e) => {
