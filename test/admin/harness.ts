@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type ClientRequest, IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -237,6 +239,13 @@ function documentation(options: AdminOptions): (method: string, path: string, an
     expect(answer.headers.get('content-type')).toMatch(described.contentType ?? /^application\/json$/);
     if (answer.json !== null) described.schema?.parse(answer.json);
   };
+}
+
+/** The response of a request of node:http, whose body the caller reads. */
+export async function responseTo(request: ClientRequest): Promise<IncomingMessage> {
+  const [response] = await once(request, 'response');
+  if (!(response instanceof IncomingMessage)) throw new Error('no response');
+  return response;
 }
 
 function headersOf(request: Request, root: string): Record<string, string> {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseDuration } from '../../base/quantity.ts';
+import { maskTokens } from '../../base/token-mask.ts';
 import { CONDITION_NAMES } from '../../model/condition.ts';
 import { type Principal, TOKEN_TYPES } from '../../model/principal.ts';
 import { REASONS, type Reason } from '../../model/reason.ts';
@@ -131,6 +132,7 @@ function explained(body: Question, holder: Holder, now: number, options: AdminOp
     path: target.ok ? target.path : null,
     ip: body.ip,
   };
+  const shown = { ...request, path: request.path === null ? null : maskTokens(request.path) };
   const policy = options.policy.current();
   const base: Explained = {
     decision: 'deny',
@@ -143,7 +145,7 @@ function explained(body: Question, holder: Holder, now: number, options: AdminOp
     api: null,
     rule: null,
     params: {},
-    request,
+    request: shown,
     token_id: holder.tokenId,
     policy: policy?.version ?? null,
     steps: [],
@@ -162,7 +164,7 @@ function judged(policy: CompiledPolicy, request: PolicyRequest, holder: Holder, 
   const facts: Partial<Explained> = {
     api: decision.api?.name ?? null,
     rule: rule === null ? null : { id: rule.id, name: rule.name, ...rule.source },
-    params: { ...decision.params },
+    params: Object.fromEntries(Object.entries(decision.params).map(([name, value]) => [name, maskTokens(value)])),
     steps: steps.map((step) => presented(step, holder)),
   };
   if (ambiguous) return { ...facts, ...refused('path_ambiguous') };
@@ -183,7 +185,7 @@ function refused(reason: Reason, detail: string = `${REASONS[reason].title}.`): 
 }
 
 function presented(step: ExplainedStep, holder: Holder): z.input<typeof STEP> {
-  if (step.step !== 'token') return { ...step };
+  if (step.step !== 'token') return { ...step, text: maskTokens(step.text) };
   if (holder.refused !== null) return { ...step, text: `the token is not accepted: ${holder.refused}` };
   const made = holder.principal !== null && holder.tokenId === null;
   return { ...step, text: made ? 'a valid token with the attributes given' : step.text };
