@@ -65,14 +65,25 @@ export function salvageYamlDocument<S extends z.ZodType>(
   schema: S,
   standIns: ReadonlyMap<string, unknown> = new Map(),
 ): SalvagedDocument<z.output<S>> {
-  const lineCounter = new LineCounter();
-  const document = parseStrictly(text, lineCounter);
-  if (document === null) {
+  try {
+    return readDocument(text, file, schema, standIns);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // else the stack, on thousands of brackets
     return {
       document: null,
       diagnostics: [{ severity: 'error', file, line: 1, col: 1, message: 'nested too deeply' }],
     };
   }
+}
+
+function readDocument<S extends z.ZodType>(
+  text: string,
+  file: string,
+  schema: S,
+  standIns: ReadonlyMap<string, unknown>,
+): SalvagedDocument<z.output<S>> {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, uniqueKeys: true, version: '1.2', merge: false, strict: true });
   const syntax = syntaxErrors(document, file, lineCounter);
   if (syntax.length > 0) return { document: null, diagnostics: syntax };
   const locate = locator(document.contents, lineCounter);
@@ -97,21 +108,14 @@ export function salvageYamlDocument<S extends z.ZodType>(
   return { document: null, diagnostics };
 }
 
-function parseStrictly(text: string, lineCounter: LineCounter): Document.Parsed | null {
-  try {
-    return parseDocument(text, { lineCounter, uniqueKeys: true, version: '1.2', merge: false, strict: true });
-  } catch (error) {
-    if (error instanceof RangeError) return null; // the stack, on thousands of brackets
-    throw error;
-  }
-}
-
 function syntaxErrors(document: Document.Parsed, file: string, lineCounter: LineCounter): Diagnostic[] {
   const found = [...document.errors, ...document.warnings].map((error): Diagnostic => {
     const place = error.linePos?.[0] ?? { line: 1, col: 1 };
     return { severity: 'error', file, line: place.line, col: place.col, message: syntaxMessage(error) };
   });
-  if (found.length > 0) return found;
+  // The library answers an overflow of the stack with an error for each bracket on it.
+  if (document.errors.some((error) => error.code === 'RESOURCE_EXHAUSTION')) throw new RangeError('nested too deeply');
+  if (found.length > 0) return withoutRepeats(found);
   const at = (node: unknown, message: string): void => {
     const { line, col } = lineCounter.linePos((isNode(node) ? node.range?.[0] : undefined) ?? 0);
     found.push({ severity: 'error', file, line: Math.max(1, line), col: Math.max(1, col), message });
@@ -125,6 +129,11 @@ function syntaxErrors(document: Document.Parsed, file: string, lineCounter: Line
     },
   });
   return found;
+}
+
+/** A cut-off file is told once, not for every bracket that it leaves open. */
+function withoutRepeats(diagnostics: readonly Diagnostic[]): Diagnostic[] {
+  return [...new Map(diagnostics.map((it) => [`${it.line}:${it.col}:${it.message}`, it])).values()];
 }
 
 /** The library's words without its place, and with what helps here. */

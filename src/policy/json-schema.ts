@@ -16,11 +16,11 @@ export function policyJsonSchema(): JsonSchema {
     $schema: DRAFT,
     title: 'Portcullis policy file',
     description: 'An API policy; roles.yaml and classes.yaml are recognised too.',
-    if: { required: ['roles'] },
+    if: { type: 'object', properties: { roles: true }, required: ['roles'] },
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema, in an object that nobody awaits
     then: { $ref: '#/$defs/roles' },
     else: {
-      if: { required: ['classes'] },
+      if: { type: 'object', properties: { classes: true }, required: ['classes'] },
       // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema, in an object that nobody awaits
       then: { $ref: '#/$defs/classes' },
       else: { $ref: '#/$defs/api' },

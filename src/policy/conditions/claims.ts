@@ -38,11 +38,6 @@ export const claims = conditionKind({
   },
 });
 
-/** The path parameter that a claim is compared with, where there is one. */
-export function claimParameter(want: Wanted): string | null {
-  return want.kind === 'segment' ? want.name : null;
-}
-
 function attribute(principal: Principal, name: string): ClaimValue | undefined {
   if (name === 'sub') return principal.subject ?? undefined;
   return Object.hasOwn(principal.claims, name) ? principal.claims[name] : undefined;
