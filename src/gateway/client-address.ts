@@ -1,17 +1,24 @@
-import { BlockList, isIP, isIPv4 } from 'node:net';
+import { isIPv4 } from 'node:net';
+import { type AddressRange, parseAddress, parseAddressRange, rangeContains } from '../base/address-range.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** Decides who the client is, and what the upstream is told about it (RFC 7239, and the X-Forwarded fields). */
 export class ClientAddresses {
-  readonly #trusted: BlockList | null;
+  readonly #trusted: readonly AddressRange[];
 
   /** `trusted`: CIDR blocks of the only peers whose forwarding fields are believed. */
   constructor(trusted: readonly string[]) {
-    this.#trusted = trusted.length === 0 ? null : blockList(trusted);
+    this.#trusted = trusted.map((block) => {
+      const range = parseAddressRange(block);
+      if (!range.ok) throw new TypeError(`trusted proxy ${block}: ${range.error}`);
+      return range.value;
+    });
   }
 
   isTrusted(peer: string): boolean {
-    return this.#trusted?.check(peer, isIPv4(peer) ? 'ipv4' : 'ipv6') ?? false;
+    if (this.#trusted.length === 0) return false;
+    const address = parseAddress(peer);
+    return address !== null && this.#trusted.some((range) => rangeContains(range, address));
   }
 
   /**
@@ -19,12 +26,12 @@ export class ClientAddresses {
    * itself a trusted proxy. An entry that is no address ends the search at the last one that was.
    */
   client(peer: string, head: RequestHead): string {
-    if (this.#trusted === null || head.forwardedFor === null || !this.isTrusted(peer)) return peer;
+    if (head.forwardedFor === null || !this.isTrusted(peer)) return peer;
     let client = peer;
     const entries = head.forwardedFor.split(',');
     for (let i = entries.length - 1; i >= 0; i -= 1) {
       const address = normaliseAddress(stripPort((entries[i] ?? '').trim()));
-      if (isIP(address) === 0) break;
+      if (parseAddress(address) === null) break;
       client = address;
       if (!this.isTrusted(address)) break;
     }
@@ -33,7 +40,7 @@ export class ClientAddresses {
 
   /** Adds the forwarding fields to what goes to the upstream: continued from a trusted peer, else begun anew. */
   describe(into: string[], head: RequestHead, peer: string, encrypted: boolean): void {
-    const trusted = this.#trusted !== null && this.isTrusted(peer);
+    const trusted = this.isTrusted(peer);
     const proto = (trusted ? oneOf(head.forwardedProto, 'http', 'https') : null) ?? (encrypted ? 'https' : 'http');
     const host = (trusted ? head.forwardedHost : null) ?? head.host;
     const before = trusted ? head.forwardedFor : null;
@@ -49,17 +56,6 @@ export class ClientAddresses {
 /** An IPv4 address that came over an IPv6 socket, as IPv4 (RFC 4291 §2.5.5.2). */
 export function normaliseAddress(address: string): string {
   return address.startsWith('::ffff:') && isIPv4(address.slice(7)) ? address.slice(7) : address;
-}
-
-function blockList(blocks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const block of blocks) {
-    const [address = '', bits] = block.split('/');
-    const family = isIPv4(address) ? 'ipv4' : 'ipv6';
-    if (bits === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(bits), family);
-  }
-  return list;
 }
 
 function stripPort(entry: string): string {

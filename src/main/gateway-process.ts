@@ -110,7 +110,20 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     clock,
     log,
   });
-  const lifecycle: LifecycleContext = { store, audit, clock, metrics, tokens, policy: () => policy.current() };
+  const lifecycle: LifecycleContext = {
+    store,
+    audit,
+    clock,
+    metrics,
+    tokens,
+    policy: () => policy.current(),
+    // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
+    propagate: async (id) => {
+      const began = clock.monotonic();
+      const streams_closed = traffic.gateway.streams.closeToken(id);
+      return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
+    },
+  };
   const admin = createAdmin(config, {
     store,
     audit,

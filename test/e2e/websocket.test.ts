@@ -142,6 +142,25 @@ describe('WebSockets', () => {
     await closed;
   });
 
+  it('are closed when their token is revoked, before the call returns', async () => {
+    const doomed = await gateway.issue();
+    const ws = open('/chat/room', { authorization: `Bearer ${doomed.token}` });
+    await once(ws, 'open');
+    const kept = open('/chat/room');
+    await once(kept, 'open');
+    const closed = once(ws, 'close');
+    const answer = await gateway.admin('POST', `/v1/tokens/${doomed.id}/revoke`, { reason: 'test' });
+    expect(JSON.parse(answer.text)).toMatchObject({ id: doomed.id, propagation: { replicas: 1, streams_closed: 1 } });
+    await closed;
+    expect(kept.readyState).toBe(WebSocket.OPEN);
+    const { text } = await sendRaw(
+      gateway.port,
+      `GET /chat/room HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${doomed.token}\r\n${HANDSHAKE}\r\n`,
+    );
+    expect(problemOf(text)).toMatchObject({ status: 401, reason: 'token_revoked' });
+    kept.terminate();
+  });
+
   it('do not open a tunnel for another protocol, another method or a request with a body', async () => {
     for (const head of [
       'GET /chat/room HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n',
