@@ -126,7 +126,7 @@ export class ChainVerifier {
         this.#report({ file: '', line: 0, kind: 'cut_off', message });
       } else if (chain.seq < checkpoint.seq) {
         const gone = checkpoint.seq - chain.seq;
-        const message = `the end is cut off: the store knows ${gone} more event${gone === 1 ? '' : 's'}, up to ${checkpoint.seq}`;
+        const message = `the end is cut off, or a newer file was not given: the store knows ${gone} more event${gone === 1 ? '' : 's'}, up to ${checkpoint.seq}`;
         this.#report({ file: chain.file, line: chain.line, kind: 'cut_off', message });
       }
     }

@@ -1,6 +1,6 @@
-import { rename } from 'node:fs/promises';
+import { open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { tailAudit } from '../../src/audit/tail.ts';
 import { access, openTestLog, temporaryFolder, writeLog } from './audit-fixture.ts';
 
@@ -22,6 +22,15 @@ async function nextPaths(lines: AsyncGenerator<string>, count: number): Promise<
   return paths;
 }
 
+/** Resolves when the tail has compared its file with the one at the path several times. */
+async function hasLookedAgain(path: string): Promise<void> {
+  const handle = await open(path);
+  const stat = vi.spyOn(Object.getPrototypeOf(handle), 'stat');
+  await handle.close();
+  await vi.waitFor(() => expect(stat.mock.calls.length).toBeGreaterThan(5), { timeout: 10_000, interval: 20 });
+  stat.mockRestore();
+}
+
 describe('a tail', () => {
   it('gives the last lines, then those that are added, then those of the next file', async () => {
     await writeLog(file, 5);
@@ -32,10 +41,15 @@ describe('a tail', () => {
     log.record(access('/added'));
     expect(await nextPaths(lines, 1)).toEqual(['/added']);
     await rename(file, `${file}.1`);
-    log.record(access('/to the old file'));
+    // As logrotate does with `create`: the new file is there, empty, before the writer knows of it.
+    await writeFile(file, '');
+    const toOld = nextPaths(lines, 1);
+    await hasLookedAgain(file);
+    await log.recordDurably(access('/to the old file'));
+    expect(await toOld).toEqual(['/to the old file']);
     await log.reopen();
     log.record(access('/to the new file'));
-    expect(await nextPaths(lines, 2)).toEqual(['/to the old file', '/to the new file']);
+    expect(await nextPaths(lines, 1)).toEqual(['/to the new file']);
     stop.abort();
     expect(await lines.next()).toEqual({ value: undefined, done: true });
     await log.close();
