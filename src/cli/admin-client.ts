@@ -89,7 +89,7 @@ export class AdminClient {
 /** The client that the options and the environment describe. */
 export async function adminClient(options: AdminOptions, context: CommandContext): Promise<AdminClient> {
   const { env } = context.runtime;
-  const text = options.adminUrl ?? env['PORTCULLIS_ADMIN_URL'] ?? DEFAULT_ADMIN_URL;
+  const text = options.adminUrl ?? (env['PORTCULLIS_ADMIN_URL'] || DEFAULT_ADMIN_URL);
   const origin = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
   if (origin === null || origin.username !== '' || origin.password !== '' || origin.search !== '') {
     throw new CommandFailure('the admin URL must look like http://127.0.0.1:9090', EXIT.usage);
@@ -134,8 +134,7 @@ function causeOf(error: unknown): string {
   if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
   const cause: unknown = error.cause ?? error;
   if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
-  if (cause instanceof Error && 'code' in cause) return cause.message === '' ? String(cause.code) : cause.message;
-  return error.message;
+  return cause instanceof Error && cause.message !== '' ? cause.message : error.message;
 }
 
 function parseObject(text: string): JsonObject | null {

@@ -1,15 +1,21 @@
 import { Command, CommanderError } from 'commander';
 import { type CommandContext, CommandFailure, EXIT, example } from './command.ts';
-import { registerAdminToken } from './commands/admin-token.ts';
-import { registerAudit } from './commands/audit.ts';
-import { registerConfig } from './commands/config.ts';
-import { registerDemo } from './commands/demo.ts';
-import { registerPolicy } from './commands/policy.ts';
-import { registerSchema } from './commands/schema.ts';
-import { registerServe } from './commands/serve.ts';
-import { registerToken } from './commands/token.ts';
 import { createOutput } from './output.ts';
 import type { CliRuntime } from './runtime.ts';
+
+type Register = (root: Command, context: CommandContext) => void;
+
+/** In the order of the help page. Only the one that is asked for is loaded: most need a small part of the product. */
+const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
+  demo: async () => (await import('./commands/demo.ts')).registerDemo,
+  serve: async () => (await import('./commands/serve.ts')).registerServe,
+  config: async () => (await import('./commands/config.ts')).registerConfig,
+  policy: async () => (await import('./commands/policy.ts')).registerPolicy,
+  token: async () => (await import('./commands/token.ts')).registerToken,
+  'admin-token': async () => (await import('./commands/admin-token.ts')).registerAdminToken,
+  audit: async () => (await import('./commands/audit.ts')).registerAudit,
+  schema: async () => (await import('./commands/schema.ts')).registerSchema,
+};
 
 /** Runs one command. Resolves with the exit status: 0 ok, 1 the check or call failed, 2 usage. Never rejects. */
 export async function runCli(argv: readonly string[], runtime: CliRuntime): Promise<number> {
@@ -25,7 +31,8 @@ export async function runCli(argv: readonly string[], runtime: CliRuntime): Prom
       },
   };
   try {
-    await program(context).parseAsync([...argv], { from: 'user' });
+    const root = await program(context, argv[0] ?? '');
+    await root.parseAsync([...argv], { from: 'user' });
     return status;
   } catch (error) {
     // Commander has printed its own message, or the help that was asked for.
@@ -36,7 +43,7 @@ export async function runCli(argv: readonly string[], runtime: CliRuntime): Prom
   }
 }
 
-function program(context: CommandContext): Command {
+async function program(context: CommandContext, name: string): Promise<Command> {
   const root = new Command('portcullis')
     .description('A gateway that checks tokens and scope policies in front of existing HTTP APIs.')
     .version(context.runtime.version, '--version', 'print the version')
@@ -49,13 +56,8 @@ function program(context: CommandContext): Command {
       outputError: (text, write) => write(`portcullis: ${text.replace(/^error: /, '')}`),
     });
   example(root, 'portcullis demo', 'portcullis serve --config portcullis.yaml');
-  registerDemo(root, context);
-  registerServe(root, context);
-  registerConfig(root, context);
-  registerPolicy(root, context);
-  registerToken(root, context);
-  registerAdminToken(root, context);
-  registerAudit(root, context);
-  registerSchema(root, context);
+  const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  for (const load of asked === undefined ? Object.values(COMMANDS) : [asked]) (await load())(root, context);
+  for (const group of root.commands) group.helpCommand(false);
   return root;
 }

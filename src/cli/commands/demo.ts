@@ -25,7 +25,9 @@ interface Demo extends GatewayListeners {
   readonly admin: AdminClient;
   readonly adminToken: string;
   readonly tokens: Readonly<Record<Exclude<DemoToken, 'none'>, string>>;
-  readonly revocable: string;
+  /** Public ids: of the reader, and of the token that a run of the calls revokes. */
+  readonly readerId: string;
+  readonly revocableId: string;
 }
 
 export function registerDemo(root: Command, context: CommandContext): void {
@@ -86,7 +88,10 @@ async function withDemo(
   }
 }
 
-async function issueTokens(admin: AdminClient, config: Config): Promise<Pick<Demo, 'tokens' | 'revocable'>> {
+async function issueTokens(
+  admin: AdminClient,
+  config: Config,
+): Promise<Pick<Demo, 'tokens' | 'readerId' | 'revocableId'>> {
   const issue = async (name: string, scopes: readonly string[], ttl: string) => {
     const { id, token } = await admin.post('/v1/tokens', { name, owner: 'demo', class: 'service', scopes, ttl });
     if (typeof id !== 'string' || typeof token !== 'string') throw new CommandFailure('the admin API issued no token');
@@ -105,7 +110,7 @@ async function issueTokens(admin: AdminClient, config: Config): Promise<Pick<Dem
     'made up': madeUp,
     revoked: revoked.token,
   };
-  return { tokens, revocable: revoked.id };
+  return { tokens, readerId: read.id, revocableId: revoked.id };
 }
 
 async function runCalls(context: CommandContext, demo: Demo, json: boolean): Promise<number> {
@@ -113,7 +118,7 @@ async function runCalls(context: CommandContext, demo: Demo, json: boolean): Pro
   const results = [];
   for (const call of DEMO_CALLS) {
     if (call.token === 'revoked') {
-      await demo.admin.post(`/v1/tokens/${demo.revocable}/revoke`, { reason: 'shown in the demonstration' });
+      await demo.admin.post(`/v1/tokens/${demo.revocableId}/revoke`, { reason: 'shown in the demonstration' });
     }
     const got = await send(demo.trafficUrl, call, secretOf(demo, call.token)).catch((error: unknown) => ({
       status: 0,
@@ -160,6 +165,9 @@ function invite({ output }: CommandContext, demo: Demo): void {
   }
   output.line('');
   output.line('npx portcullis token list  # the tokens above');
+  output.line(
+    `npx portcullis token revoke ${demo.readerId} --reason leaked  # from then on $READ gets 401 token_revoked`,
+  );
   output.line(`curl -s ${demo.adminUrl}/metrics | grep portcullis_requests_total`);
   output.line(`tail ${demo.config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [sink.path] : [])).join(' ')}`);
   output.line('');

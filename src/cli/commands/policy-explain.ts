@@ -94,7 +94,10 @@ async function fromFiles(context: CommandContext, options: ExplainOptions): Prom
     detail: decision.effect === 'deny' ? decision.detail : null,
     rule: rule === null ? null : { id: rule.id, name: rule.name, file: rule.source.file, line: rule.source.line },
     report_only: decision.effect === 'deny' && decision.reportOnly,
-    steps,
+    // There is no token to name, only the idea of one.
+    steps: steps.map((each) =>
+      each.step === 'token' && each.outcome === 'pass' ? { ...each, text: 'a valid token, as described' } : each,
+    ),
   };
 }
 
