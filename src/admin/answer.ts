@@ -67,26 +67,23 @@ function refusalHeaders(refused: Refusal): Record<string, string> {
 }
 
 /** What a caller is told of a fault, in one table; the cause goes to the log alone. */
-const FAULTS: Readonly<Record<FaultCode, Refusal>> = {
-  store_unavailable: refusal('store_unavailable', 'The token store cannot be reached.'),
-  store_full: refusal(
-    'store_unavailable',
-    'The token store has no space left and refuses changes; nothing was changed.',
-  ),
-  audit_unavailable: refusal(
-    'audit_unavailable',
-    'The audit trail cannot be written, and no change is acknowledged without its audit event.',
-  ),
-  conflict: refusal(
-    'conflict',
-    'The token was changed by another call at the same time; look at it and repeat the call.',
-  ),
-  internal: refusal(
-    'internal_error',
-    'Something went wrong on this side; the log has the cause under this request_id.',
-  ),
+const FAULTS: Readonly<Record<FaultCode, (fault: Fault) => Refusal>> = {
+  store_unavailable: () => refusal('store_unavailable', 'The token store cannot be reached.'),
+  store_full: () =>
+    refusal('store_unavailable', 'The token store has no space left and refuses changes; nothing was changed.'),
+  // Only the lifecycle knows what has become of the change, and says it for people: a revocation stands, others do not.
+  audit_unavailable: ({ message }) =>
+    refusal('audit_unavailable', `${message.charAt(0).toUpperCase()}${message.slice(1)}.`),
+  conflict: () =>
+    refusal('conflict', 'The token was changed by another call at the same time; look at it and repeat the call.'),
+  internal: () => INTERNAL,
 };
 
+const INTERNAL = refusal(
+  'internal_error',
+  'Something went wrong on this side; the log has the cause under this request_id.',
+);
+
 export function refusalForFault(error: unknown): Refusal {
-  return FAULTS[error instanceof Fault ? error.code : 'internal'];
+  return error instanceof Fault ? FAULTS[error.code](error) : INTERNAL;
 }

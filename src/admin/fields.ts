@@ -33,14 +33,20 @@ export const TIME = z
 /** The page size of a list, in a query. */
 export const LIMIT = z
   .string()
+  .optional()
   .transform((text, context) => {
+    if (text === undefined) return PAGE_SIZE;
     const limit = /^\d{1,9}$/.test(text) ? Number(text) : 0;
     if (limit >= 1 && limit <= LIMITS.pageSize) return limit;
     context.addIssue({ code: 'custom', message: `expected a whole number from 1 to ${LIMITS.pageSize}`, input: text });
     return z.NEVER;
   })
-  .prefault(String(PAGE_SIZE))
-  .meta({ type: 'integer', minimum: 1, maximum: LIMITS.pageSize, default: PAGE_SIZE });
+  .meta({
+    type: 'integer',
+    minimum: 1,
+    maximum: LIMITS.pageSize,
+    description: `Of one page; ${PAGE_SIZE} where it is left out`,
+  });
 
 /** Opaque; from the answer before. */
 export const CURSOR = z.string().min(1).max(2048).optional().meta({ description: 'The `cursor` of the page before' });

@@ -25,11 +25,7 @@ const COMMON_REFUSALS: readonly AdminReason[] = [
 const BODY_REFUSALS: readonly AdminReason[] = ['body_too_large', 'media_type_unsupported'];
 
 /** The OpenAPI 3.1 document of the route table; bodies and queries come from the schemas that validate them. */
-export function openApiDocument(
-  version: string,
-  calls: readonly AdminRoute[],
-  open: readonly PublicRoute[],
-): Readonly<Record<string, unknown>> {
+export function openApiDocument(version: string, calls: readonly AdminRoute[], open: readonly PublicRoute[]): Schema {
   const paths: Record<string, Record<string, unknown>> = {};
   const add = (route: AdminRoute | PublicRoute, operation: Schema): void => {
     const item = paths[route.path] ?? {};
@@ -37,7 +33,7 @@ export function openApiDocument(
   };
   for (const route of calls) add(route, callOperation(route));
   for (const route of open) add(route, { ...described(route), responses: answers(route.answers), security: [] });
-  return {
+  const document = {
     openapi: '3.1.0',
     info: {
       title: 'Portcullis admin API',
@@ -57,7 +53,6 @@ export function openApiDocument(
           description: `An opaque token with the scope that the call names: ${ADMIN_SCOPES.join(', ')}.`,
         },
       },
-      schemas: { Problem: problemSchema() },
       responses: {
         Problem: {
           description: 'A refusal (RFC 9457)',
@@ -66,6 +61,9 @@ export function openApiDocument(
       },
     },
   };
+  const schemas: Record<string, unknown> = { Problem: problemSchema() };
+  const hoisted = record(withoutDefinitions(document, schemas));
+  return { ...hoisted, components: { ...record(hoisted['components']), schemas } };
 }
 
 function callOperation(route: AdminRoute): Schema {
@@ -112,7 +110,7 @@ function pathParameters(path: string): Schema[] {
 
 function queryParameters(query: z.ZodType): Schema[] {
   const schema = jsonSchema(query, 'input');
-  const properties = isObject(schema['properties']) ? schema['properties'] : {};
+  const properties = record(schema['properties']);
   const required: readonly unknown[] = Array.isArray(schema['required']) ? schema['required'] : [];
   return Object.entries(properties).map(([name, property]) => ({
     name,
@@ -194,10 +192,27 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Schema {
     target: 'draft-2020-12',
     // A claim may be any JSON; everything else has a form.
     unrepresentable: 'any',
+    override: ({ jsonSchema: made }) => {
+      // The format says it; the expression behind it fills a screen.
+      if (made.format === 'date-time') delete made.pattern;
+      // An answer may gain members; clients pass over what they do not know.
+      if (io === 'output' && made.additionalProperties === false) delete made.additionalProperties;
+    },
   });
   return rest;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
+/** Moves the definitions of schemas with a name to where every part of the document finds them. */
+function withoutDefinitions(node: unknown, schemas: Record<string, unknown>): unknown {
+  if (Array.isArray(node)) return node.map((item) => withoutDefinitions(item, schemas));
+  if (typeof node !== 'object' || node === null) return node;
+  const { $defs, $ref, ...rest } = record(node);
+  for (const [name, schema] of Object.entries(record($defs))) schemas[name] = withoutDefinitions(schema, schemas);
+  const members = Object.entries(rest).map(([name, value]) => [name, withoutDefinitions(value, schemas)]);
+  const reference = typeof $ref === 'string' ? { $ref: $ref.replace('#/$defs/', '#/components/schemas/') } : {};
+  return { ...reference, ...Object.fromEntries(members) };
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value)) : {};
 }

@@ -208,7 +208,6 @@ describe('a fault', () => {
   it.each([
     [new Fault('store_unavailable', SECRET_CAUSE), 503, 'store_unavailable', '1'],
     [new Fault('store_full', SECRET_CAUSE), 503, 'store_unavailable', '1'],
-    [new Fault('audit_unavailable', SECRET_CAUSE), 503, 'audit_unavailable', '1'],
     [new Fault('conflict', SECRET_CAUSE), 409, 'conflict', null],
     [new Fault('internal', SECRET_CAUSE), 500, 'internal_error', null],
     [new Error(SECRET_CAUSE), 500, 'internal_error', null],
@@ -224,6 +223,34 @@ describe('a fault', () => {
     expect(failed.text).not.toContain('hunter2');
     if (status === 409) return;
     expect(admin.logged.filter((line) => line.includes(failed.json.request_id))).toHaveLength(1);
+  });
+
+  it('of the audit trail says what has become of the change', async () => {
+    const { id } = await admin.issue();
+    const other = await startAdmin((options) => ({
+      ...options,
+      lifecycle: {
+        ...options.lifecycle,
+        store: admin.store,
+        audit: {
+          record: (event) => options.audit.record(event),
+          recordDurably: () => Promise.reject(new Fault('audit_unavailable', SECRET_CAUSE)),
+        },
+      },
+    }));
+    const revoked = await other.call('POST', `/v1/tokens/${id}/revoke`, { json: { reason: 'x' } });
+    expect([revoked.status, revoked.json.reason, revoked.headers.get('retry-after')]).toEqual([
+      503,
+      'audit_unavailable',
+      '1',
+    ]);
+    expect(revoked.json.detail).toMatch(/^Token \w{12} is revoked, but the audit event could not be recorded/);
+    const issued = await other.call('POST', '/v1/tokens', {
+      json: { name: 'n', owner: 'o', class: 'service', scopes: [] },
+    });
+    expect(issued.json.detail).toMatch(/^The token was not issued because/);
+    expect(revoked.text + issued.text).not.toContain('hunter2');
+    await other.close();
   });
 
   it('of the store while the caller is judged is 503, never 401', async () => {

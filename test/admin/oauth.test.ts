@@ -97,6 +97,14 @@ describe('POST /v1/revoke (RFC 7009)', () => {
     expect(events[1]).toMatchObject({ actor: admin.rootId, details: { repeated: false } });
   });
 
+  it('takes a token out of a file, with its line end', async () => {
+    const { token, id } = await admin.issue();
+    expect((await introspect(`${token}\r\n`)).json.active).toBe(true);
+    expect((await revoke(` ${token}\n`)).status).toBe(200);
+    expect(await status(id)).toBe('revoked');
+    expect((await revoke(' \n')).json.error).toBe('invalid_request');
+  });
+
   it('is 200 for tokens that nobody knows, and revokes nothing for an id with a wrong secret', async () => {
     const { token, id } = await admin.issue();
     const wrong = `${token.slice(0, 30)}${token.at(30) === 'a' ? 'b' : 'a'}${token.slice(31)}`;

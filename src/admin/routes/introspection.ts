@@ -15,9 +15,11 @@ import { type AdminRoute, defineRoute, json } from '../route.ts';
 /**
  * The form of RFC 7662 §2.1 and RFC 7009 §2.1. Not strict: a client's `client_id` and other parameters that
  * this server does not know are ignored, as RFC 6749 §3.1 wants it. The hint changes nothing: there is one kind of token.
+ * White space around the token is what a file or a paste brings along: "200" for a token that was not
+ * recognised because of a line end would leave a leaked one alive.
  */
 const TOKEN_FORM = z.object({
-  token: z.string().min(1).meta({ description: 'The whole token' }),
+  token: z.string().trim().min(1, 'must not be empty').meta({ description: 'The whole token' }),
   token_type_hint: z.string().optional(),
 });
 

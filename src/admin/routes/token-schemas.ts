@@ -48,7 +48,7 @@ export const LIST_QUERY = z.strictObject({
 
 const AT = z.iso.datetime();
 
-export const TOKEN_RECORD = z.strictObject({
+const RECORD = z.strictObject({
   id: z.string(),
   name: z.string(),
   owner: z.string(),
@@ -84,7 +84,9 @@ export const TOKEN_RECORD = z.strictObject({
   ),
 }) satisfies z.ZodType<PresentedToken>;
 
-export const TOKEN_WITH_SECRET = TOKEN_RECORD.extend({
+export const TOKEN_RECORD = RECORD.meta({ id: 'Token' });
+
+export const TOKEN_WITH_SECRET = RECORD.extend({
   token: z
     .string()
     .nullable()
