@@ -45,10 +45,14 @@ export function registerDemo(root: Command, context: CommandContext): void {
       const ports = once
         ? { port: 0, adminPort: 0 }
         : { port: await freeOr(options.port, context), adminPort: await freeOr(options.adminPort, context) };
+      // Listened for from the start, so that nothing is left behind whenever it comes.
+      const stopped = interrupted();
       return await withDemo(context, ports, async (demo) => {
-        if (once) return await runCalls(context, demo, options.json === true);
+        if (once) {
+          return await Promise.race([runCalls(context, demo, options.json === true), stopped.then(() => EXIT.failed)]);
+        }
         invite(context, demo);
-        await interrupted();
+        await stopped;
         context.output.note('stopping');
         return EXIT.ok;
       });
