@@ -2,14 +2,13 @@ import { systemClock } from '../base/clock.ts';
 import type { CliRuntime, GatewayListeners } from '../cli/runtime.ts';
 import type { Config } from '../config/config.ts';
 import { canonicalTarget } from '../gateway/canonical-path.ts';
-import { presentToken } from '../lifecycle/present.ts';
-import { createLogger } from '../metrics/log.ts';
-import { createTokenInStore } from './admin-token.ts';
-import { type RunningGateway, startGateway } from './gateway-process.ts';
-import { openStore } from './open-store.ts';
+import type { RunningGateway } from './gateway-process.ts';
 import { packageFolder, packageVersion } from './version.ts';
 
-/** The command line's way to the rooms that it may not import. */
+/**
+ * The command line's way to the rooms that it may not import. What a command does not need is not loaded for it: a
+ * check of a policy should not wait for the servers' libraries.
+ */
 export function createRuntime(): CliRuntime {
   return {
     version: packageVersion(),
@@ -17,12 +16,18 @@ export function createRuntime(): CliRuntime {
     stdin: process.stdin,
     packageFolder: packageFolder(),
     serve,
-    startGateway: (config) => startGateway(config, createLogger({ level: config.log.level })),
+    startGateway: async (config) => {
+      const [{ startGateway }, { createLogger }] = await loadGateway();
+      return startGateway(config, createLogger({ level: config.log.level }));
+    },
     createToken: async (config, request) => {
+      const { createTokenInStore } = await import('./admin-token.ts');
+      const { presentToken } = await import('../lifecycle/present.ts');
       const { token, stored } = await createTokenInStore(config, request);
       return { token, record: presentToken(stored, systemClock.now()) };
     },
     lastCheckpoint: async (config, chain) => {
+      const { openStore } = await import('./open-store.ts');
       const store = await openStore(config.store);
       try {
         return await store.lastCheckpoint(chain);
@@ -34,11 +39,16 @@ export function createRuntime(): CliRuntime {
   };
 }
 
+function loadGateway(): Promise<[typeof import('./gateway-process.ts'), typeof import('../metrics/log.ts')]> {
+  return Promise.all([import('./gateway-process.ts'), import('../metrics/log.ts')]);
+}
+
 /** Runs until SIGTERM or SIGINT, which drain; SIGHUP reloads. A second signal while it drains ends it at once. */
 async function serve(
   config: Config,
   hooks: { readonly onReady: (listeners: GatewayListeners) => void },
 ): Promise<number> {
+  const [{ startGateway }, { createLogger }] = await loadGateway();
   const log = createLogger({ level: config.log.level });
   // Listened for from the start: a signal during start-up is not lost, and never ends the process half-way.
   const stopped = Promise.withResolvers<string>();
