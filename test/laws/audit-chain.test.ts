@@ -89,7 +89,7 @@ describe('a chain', () => {
         text[position] = (text[position] ?? 0) ^ flip;
         expect(problemsOf(text)[0]?.line).toBe(line);
       }),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 
@@ -134,7 +134,7 @@ describe('a chain', () => {
         fc.pre(changed.join() !== lines.join() && !(mutation === 'remove' && i === lines.length - 1));
         expect(problemsOf(textOf(changed))[0]?.line).toBe(firstDifference(lines, changed));
       }),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 });
