@@ -1,7 +1,6 @@
 import { parse } from 'node:path';
 import { openAuditLog } from '../audit/open.ts';
 import { systemClock } from '../base/clock.ts';
-import { rfc3339 } from '../base/encoding.ts';
 import { formatDuration } from '../base/quantity.ts';
 import type { AuditSinkConfig, Config } from '../config/config.ts';
 import type { Actor, DescribedToken, LifecycleError } from '../lifecycle/context.ts';
@@ -59,6 +58,7 @@ export async function createTokenInStore(
       clock: systemClock,
       metrics,
       saveCheckpoint: (checkpoint) => store.saveCheckpoint(checkpoint),
+      lastCheckpoint: (chain) => store.lastCheckpoint(chain),
     });
     try {
       const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
@@ -96,8 +96,4 @@ function besideGateway(sink: AuditSinkConfig): AuditSinkConfig[] {
   if (sink.kind !== 'file') return [];
   const { dir, name, ext } = parse(sink.path);
   return [{ kind: 'file', path: `${dir}/${name}.cli${ext}` }];
-}
-
-export function expiryOf(stored: DescribedToken): string {
-  return rfc3339(stored.record.expires_at);
 }
