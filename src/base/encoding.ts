@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
@@ -33,6 +33,11 @@ export function crc32Base62(text: string): string {
 
 export function sha256(data: string | Uint8Array): Buffer {
   return createHash('sha256').update(data).digest();
+}
+
+/** SHA-256 as hexadecimal digits, in one call: on the way of every request. */
+export function sha256Hex(data: string): string {
+  return hash('sha256', data, 'hex');
 }
 
 export function hmacSha256(key: Uint8Array, data: string): Buffer {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { base62, crc32Base62, hmacSha256, randomBase62, sha256 } from '../base/encoding.ts';
+import { base62, crc32Base62, hmacSha256, randomBase62, sha256Hex } from '../base/encoding.ts';
 import { err, ok, type Result } from '../base/result.ts';
 
 /**
@@ -92,5 +92,5 @@ export function resemblesToken(text: string, prefix: string): boolean {
 
 /** What is stored in place of the token: hex SHA-256 of the whole text, or HMAC-SHA-256 with the pepper. */
 export function digestToken(token: string, pepper: Uint8Array | null): string {
-  return (pepper === null ? sha256(token) : hmacSha256(pepper, token)).toString('hex');
+  return pepper === null ? sha256Hex(token) : hmacSha256(pepper, token).toString('hex');
 }
