@@ -1,19 +1,24 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
+import type { GatewayResponse } from './gateway-response.ts';
 import type { RequestHead } from './request-head.ts';
 
-/** Where the answer goes: a response, or the bare socket of a connection that asked to be upgraded. */
-export type Reply =
-  | { readonly kind: 'response'; readonly response: ServerResponse; readonly expectsContinue: boolean }
-  | { readonly kind: 'upgrade'; readonly socket: Duplex; readonly head: Buffer };
+/** A connection that asks to become a WebSocket, with what was read beyond the handshake. */
+export interface UpgradeOffer {
+  readonly socket: Socket;
+  readonly head: Buffer;
+}
 
 /** One request and all that is learned about it on its way through. Lives until it is recorded. */
 export class Exchange {
   readonly request: IncomingMessage;
-  readonly reply: Reply;
+  readonly response: GatewayResponse;
+  /** The client waits for an invitation before it sends its body (RFC 9110 §10.1.1). */
+  expectsContinue = false;
+  upgrade: UpgradeOffer | null = null;
   readonly requestId: string;
   /** Monotonic milliseconds. */
   readonly startedAt: number;
@@ -51,9 +56,9 @@ export class Exchange {
   closed = false;
   recorded = false;
 
-  constructor(request: IncomingMessage, reply: Reply, requestId: string, startedAt: number, peer: string) {
+  constructor(request: IncomingMessage, response: GatewayResponse, requestId: string, startedAt: number, peer: string) {
     this.request = request;
-    this.reply = reply;
+    this.response = response;
     this.requestId = requestId;
     this.startedAt = startedAt;
     this.peer = peer;

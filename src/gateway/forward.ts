@@ -1,28 +1,36 @@
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import type { Exchange } from './exchange.ts';
+import type { Reason } from '../model/reason.ts';
+import type { Exchange, UpgradeOffer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayResponse, ResponseOwner } from './gateway-response.ts';
 import type { LiveStream } from './live-streams.ts';
 import type { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
 import { BodyAborted, RequestBody } from './request-body.ts';
-import { addOwnFields, readResponseHead, readTrailers } from './response-head.ts';
+import { addOwnFields, readResponseHead, readTrailers, reasonPhrase } from './response-head.ts';
 import { upstreamHeaders, upstreamPath } from './target.ts';
-import { reasonOfFailure } from './upstream-failure.ts';
+import { isWebSocketAnswer, join } from './upgrade.ts';
+import { reasonOfFailure, UpstreamInvalid } from './upstream-failure.ts';
 import type { Upstream } from './upstreams.ts';
 
 /** An answer up to this size is written together with its head, in one write. */
 const SMALL_ANSWER_BYTES = 16 * 1024;
 
-class ClientGone extends Error {
+/** Interim answers that are relayed for one request; an upstream that sends more is not in its senses. */
+const MAX_INTERIM_ANSWERS = 16;
+
+/** The exchange is over on this side: nothing that the upstream still says is listened to. */
+class Stopped extends Error {
   constructor() {
-    super('the client is gone');
-    this.name = 'ClientGone';
+    super('the exchange is over');
+    this.name = 'Stopped';
   }
 }
 
 /** Sends a permitted request to its upstream and streams the answer back, with back-pressure both ways. */
-export function forward(gateway: Gateway, permit: Permit, exchange: Exchange, response: GatewayResponse): void {
+export function forward(gateway: Gateway, permit: Permit, exchange: Exchange): void {
   const upstream = gateway.upstreams.get(permit.api.upstream);
   const { head } = exchange;
   if (upstream === null || head === null) {
@@ -31,24 +39,25 @@ export function forward(gateway: Gateway, permit: Permit, exchange: Exchange, re
   }
   const headers = upstreamHeaders(gateway, permit, exchange, upstream.options);
   if (upstream.options.preserveHost && head.host !== '') headers.push('host', head.host);
-  let body: RequestBody | null = null;
-  if (head.framing === 'chunked' || head.contentLength > 0) {
-    const expects = exchange.reply.kind === 'response' && exchange.reply.expectsContinue;
-    body = new RequestBody(
-      exchange.request,
-      gateway.options.limits.bodyBytes,
-      expects ? () => response.writeContinue() : null,
-    );
-    if (head.framing === 'length') headers.push('content-length', String(head.contentLength));
-  } else if (head.framing === 'length') headers.push('content-length', '0');
-  const forwarding = new Forwarding(gateway, exchange, response, body, upstream);
-  response.owner = forwarding;
+  if (head.framing === 'length') headers.push('content-length', String(head.contentLength));
+  const body = bodyOf(gateway, exchange);
+  const forwarding = new Forwarding(gateway, exchange, body, upstream);
+  exchange.response.owner = forwarding;
   exchange.forwarded = true;
   exchange.upstreamStartedAt = gateway.options.clock.monotonic();
-  upstream.pool.dispatch(
-    { path: upstreamPath(permit, exchange, upstream.prefix), method: exchange.method, headers, body },
-    forwarding,
-  );
+  const path = upstreamPath(permit, exchange, upstream.prefix);
+  const upgrade = exchange.upgrade === null ? null : 'websocket';
+  upstream.pool.dispatch({ path, method: exchange.method, headers, body, upgrade }, forwarding);
+}
+
+/** Null where the request has none; then nothing of a body is sent either. */
+function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
+  const { head, response } = exchange;
+  if (head === null || (head.framing !== 'chunked' && head.contentLength === 0)) return null;
+  const invite = (): void => {
+    if (!response.headersSent) response.writeContinue();
+  };
+  return new RequestBody(exchange.request, gateway.options.limits.bodyBytes, exchange.expectsContinue ? invite : null);
 }
 
 /** One forwarded request: what undici reports of the upstream, and what the response reports of the client. */
@@ -63,25 +72,23 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   #held: string[] | null = null;
   #statusMessage = '';
   #expectedBytes = -1;
+  #interimAnswers = 0;
+  /** Counters of the client's socket when its tunnel began. */
+  #tunnelStart: { readonly bytesRead: number; readonly bytesWritten: number } | null = null;
+  /** The answer is complete, or has been replaced by one of the gateway's own. */
   #ended = false;
 
-  constructor(
-    gateway: Gateway,
-    exchange: Exchange,
-    response: GatewayResponse,
-    body: RequestBody | null,
-    upstream: Upstream,
-  ) {
+  constructor(gateway: Gateway, exchange: Exchange, body: RequestBody | null, upstream: Upstream) {
     this.exchange = exchange;
     this.#gateway = gateway;
-    this.#response = response;
+    this.#response = exchange.response;
     this.#body = body;
     this.#upstream = upstream;
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    if (this.exchange.closed) controller.abort(new ClientGone());
+    if (this.exchange.closed || this.#ended) controller.abort(new Stopped());
   }
 
   onResponseStart(
@@ -90,39 +97,33 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     _headers: unknown,
     statusMessage?: string,
   ): void {
-    if (this.exchange.closed) return;
+    const { exchange } = this;
+    if (exchange.closed || this.#ended) return;
     const raw = rawFields(controller.rawHeaders);
     if (status < 200) {
       this.#inform(status, raw);
       return;
     }
-    const { exchange } = this;
-    exchange.upstreamAnsweredAt = this.#gateway.options.clock.monotonic();
-    this.#gateway.options.metrics.upstreamSeconds(
-      this.#upstream.options.name,
-      (exchange.upstreamAnsweredAt - exchange.upstreamStartedAt) / 1000,
-    );
-    const head = readResponseHead(raw, status);
-    addOwnFields(this.#gateway, exchange, head.fields);
-    if (exchange.bodyPending) head.fields.push('connection', 'close');
-    if (head.hasDate) this.#response.sendDate = false;
-    exchange.status = status;
-    this.#statusMessage = statusMessage ?? '';
-    this.#held = head.fields;
+    this.#answered(status);
     const bodiless = exchange.method === 'HEAD' || status === 204 || status === 304;
+    const head = readResponseHead(raw, status, !bodiless && exchange.request.httpVersion === '1.1');
+    if (head === null) throw new UpstreamInvalid('a transfer coding other than chunked');
+    addOwnFields(this.#gateway, exchange, head.fields);
+    if (exchange.bodyPending || this.#gateway.draining) head.fields.push('connection', 'close');
+    if (head.hasDate) this.#response.sendDate = false;
+    this.#statusMessage = reasonPhrase(statusMessage);
+    this.#held = head.fields;
     this.#expectedBytes = bodiless ? 0 : head.contentLength;
     if (this.#expectedBytes >= 0 && this.#expectedBytes <= SMALL_ANSWER_BYTES) return;
+    exchange.streaming = head.eventStream;
+    if (!this.#open()) return;
     this.#writeHead();
     this.#response.flushHeaders();
-    if (head.eventStream) {
-      exchange.streaming = true;
-      this.#gateway.streams.open(this);
-    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { exchange } = this;
-    if (exchange.closed) return;
+    if (exchange.closed || this.#ended) return;
     exchange.bytesOut += chunk.length;
     if (this.#held !== null) {
       const whole = chunk.length === this.#expectedBytes;
@@ -145,38 +146,117 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#response.end();
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  /** The upstream has switched to another protocol. */
+  onRequestUpgrade(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[]>,
+    socket: Duplex,
+  ): void {
     const { exchange } = this;
-    if (exchange.closed || this.#ended || error instanceof ClientGone || error instanceof BodyAborted) return;
-    const reason = reasonOfFailure(error);
-    if (!this.#response.headersSent) {
-      this.#held = null;
-      exchange.bytesOut = 0;
-      this.#gateway.options.log.debug({ err: error, request_id: exchange.requestId }, 'the upstream failed');
-      this.#gateway.answer(exchange, refuse(reason));
+    const offer = exchange.upgrade;
+    if (exchange.closed || this.#ended || offer === null) {
+      socket.destroy();
       return;
     }
-    // The head is out: the only honest thing left is an answer that is visibly cut off.
-    exchange.reason = reason;
-    this.#response.destroy();
+    this.#answered(status);
+    const head = readResponseHead(rawFields(controller.rawHeaders), status, false);
+    if (head === null || status !== 101 || !isWebSocketAnswer(headers['upgrade'])) {
+      socket.destroy();
+      this.#replace('upstream_invalid');
+      return;
+    }
+    exchange.streaming = true;
+    if (!this.#open()) {
+      socket.destroy();
+      return;
+    }
+    addOwnFields(this.#gateway, exchange, head.fields);
+    this.#tunnel(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields]);
+  }
+
+  /** Must not throw: undici would take it for its own failure and end the process. */
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    const { exchange } = this;
+    if (exchange.closed || this.#ended || error instanceof Stopped || error instanceof BodyAborted) return;
+    this.#gateway.options.log.debug({ err: error, request_id: exchange.requestId }, 'the upstream failed');
+    try {
+      this.#replace(reasonOfFailure(error));
+    } catch (second) {
+      this.#gateway.options.log.error({ err: second, request_id: exchange.requestId }, 'the refusal was not written');
+      this.#response.destroy();
+    }
   }
 
   onDrain(): void {
     this.#controller?.resume();
   }
 
+  onBroken(reason: Reason): void {
+    if (!this.#ended) this.#replace(reason);
+  }
+
   onClose(): void {
     const { exchange } = this;
     exchange.closed = true;
     exchange.bytesIn = this.#body?.bytes ?? 0;
-    if (!this.#response.writableFinished) this.#controller?.abort(new ClientGone());
+    if (this.#tunnelStart !== null && exchange.upgrade !== null) {
+      exchange.bytesIn = exchange.upgrade.socket.bytesRead - this.#tunnelStart.bytesRead;
+      exchange.bytesOut = exchange.upgrade.socket.bytesWritten - this.#tunnelStart.bytesWritten;
+    }
+    if (!this.#ended || !this.#response.writableFinished) this.#controller?.abort(new Stopped());
     this.#body?.destroy();
-    if (exchange.streaming) this.#gateway.streams.ended(this);
+    this.#gateway.streams.ended(this);
     this.#gateway.record(exchange);
   }
 
   /** Ends an open stream from this side (drain, revocation): the client sees it cut off. */
   close(): void {
+    this.#cutOff();
+  }
+
+  #answered(status: number): void {
+    const { exchange } = this;
+    exchange.status = status;
+    exchange.upstreamAnsweredAt = this.#gateway.options.clock.monotonic();
+    this.#gateway.options.metrics.upstreamSeconds(
+      this.#upstream.options.name,
+      (exchange.upstreamAnsweredAt - exchange.upstreamStartedAt) / 1000,
+    );
+  }
+
+  /** Enters the answer among the open ones; false when things have changed and the client has been told so instead. */
+  #open(): boolean {
+    const refused = this.#gateway.streams.open(this);
+    if (refused !== null) this.#replace(refused);
+    return refused === null;
+  }
+
+  /** Gives up on the upstream: a refusal where the client has seen nothing yet, else an answer that is visibly cut off. */
+  #replace(reason: Reason): void {
+    const { exchange } = this;
+    this.#ended = true;
+    this.#held = null;
+    this.#controller?.abort(new Stopped());
+    if (this.#response.headersSent) {
+      exchange.reason = reason;
+      this.#cutOff();
+      return;
+    }
+    exchange.bytesOut = 0;
+    this.#response.sendDate = true;
+    this.#gateway.answer(exchange, refuse(reason));
+  }
+
+  /**
+   * Nothing in a body that ends with its connection tells an end from a cut, so that the reset has to. (A TLS client
+   * misses the `close_notify`.)
+   */
+  #cutOff(): void {
+    const { exchange } = this;
+    const { socket } = exchange.request;
+    const delimited = this.#response.chunkedEncoding || this.#expectedBytes >= 0 || exchange.upgrade !== null;
+    if (!delimited && this.#gateway.options.tls === null) socket.resetAndDestroy();
     this.#response.destroy();
   }
 
@@ -186,18 +266,23 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#response.writeHead(this.exchange.status, this.#statusMessage, fields);
   }
 
+  #tunnel({ socket: client, head }: UpgradeOffer, upstream: Duplex, fields: readonly string[]): void {
+    let text = `HTTP/1.1 101 ${STATUS_CODES[101]}\r\n`;
+    for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
+    client.write(`${text}\r\n`, 'latin1');
+    if (head.length > 0) upstream.write(head);
+    this.#tunnelStart = { bytesRead: client.bytesRead - head.length, bytesWritten: client.bytesWritten };
+    join(client, upstream, this.#gateway.options.limits.idleTimeoutMs);
+  }
+
   /** An interim answer (RFC 9110 §15.2). `100` ends here: the gateway has invited the body itself. */
   #inform(status: number, raw: readonly (Buffer | string)[]): void {
-    if (status === 100 || status === 101 || this.exchange.request.httpVersion === '1.0') return;
-    const { fields } = readResponseHead(raw, status);
-    const headers: Record<string, string | string[]> = {};
-    for (let i = 0; i < fields.length; i += 2) {
-      const name = fields[i] ?? '';
-      const known = headers[name];
-      const value = fields[i + 1] ?? '';
-      headers[name] = known === undefined ? value : [...(typeof known === 'string' ? [known] : known), value];
-    }
-    this.#response.writeInformation(status, headers);
+    if (status < 100 || status === 101) throw new UpstreamInvalid(`an answer with the status ${status}`);
+    this.#interimAnswers += 1;
+    if (this.#interimAnswers > MAX_INTERIM_ANSWERS) throw new UpstreamInvalid('too many interim answers');
+    if (status === 100 || this.exchange.request.httpVersion === '1.0') return;
+    const head = readResponseHead(raw, status, false);
+    if (head !== null && !this.#response.headersSent) this.#response.writeInformation(status, head.fields);
   }
 }
 

@@ -1,4 +1,5 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { Reason } from '../model/reason.ts';
 
 /** What wants to know of a response's progress. One object instead of three closures for each request. */
 export interface ResponseOwner {
@@ -6,11 +7,15 @@ export interface ResponseOwner {
   onDrain(): void;
   /** The response is over: written out, or the client is gone. Exactly once. */
   onClose(): void;
+  /** The rest of the request's body cannot be read, or came too slowly. */
+  onBroken(reason: Reason): void;
 }
 
-/** A response that tells its owner, if it has one. */
+/** A response that tells its owner, if it has one, and then its connection. */
 export class GatewayResponse extends ServerResponse<IncomingMessage> {
   owner: ResponseOwner | null = null;
+  /** Where the next request of the connection waits for this one; null for a request that has not begun. */
+  turn: { next(): void } | null = null;
 }
 
 export function tellDrain(this: GatewayResponse): void {
@@ -19,4 +24,5 @@ export function tellDrain(this: GatewayResponse): void {
 
 export function tellClose(this: GatewayResponse): void {
   this.owner?.onClose();
+  this.turn?.next();
 }

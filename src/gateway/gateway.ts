@@ -1,5 +1,5 @@
-import type { Duplex } from 'node:stream';
-import { problemAnswer, rawProblem } from './answer.ts';
+import { STATUS_CODES } from 'node:http';
+import { problemAnswer } from './answer.ts';
 import { ClientAddresses } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
 import { HeaderKinds } from './header-kinds.ts';
@@ -39,21 +39,18 @@ export class Gateway {
 
   /** The one way out for a request that the upstream does not answer. */
   answer(exchange: Exchange, refusal: Refusal): void {
+    const { response } = exchange;
     exchange.reason = refusal.reason;
-    const answer = problemAnswer(refusal, exchange.requestId);
-    exchange.status = answer.status;
-    if (exchange.reply.kind === 'upgrade') {
-      endWith(exchange.reply.socket, rawProblem(answer));
-      return;
-    }
-    const { response } = exchange.reply;
     if (response.headersSent || response.destroyed) {
       response.destroy();
       return;
     }
+    const answer = problemAnswer(refusal, exchange.requestId);
+    exchange.status = answer.status;
     if (exchange.bodyPending || this.draining) answer.headers.push('connection', 'close');
     exchange.bytesOut = exchange.method === 'HEAD' ? 0 : answer.body.length;
-    response.writeHead(answer.status, answer.headers);
+    // With its own reason phrase: one of the upstream's that could not be written would fail here again.
+    response.writeHead(answer.status, STATUS_CODES[answer.status] ?? '', answer.headers);
     response.end(answer.body);
   }
 
@@ -91,13 +88,4 @@ export class Gateway {
       details: { generation },
     });
   }
-}
-
-/** Writes a last answer on a bare connection and ends it. */
-export function endWith(socket: Duplex, text: string): void {
-  if (socket.destroyed || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  socket.end(text, 'latin1');
 }

@@ -1,15 +1,14 @@
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
 import { Fault } from '../model/fault.ts';
+import type { Reason } from '../model/reason.ts';
 import { normaliseAddress } from './client-address.ts';
-import { Exchange, type Reply } from './exchange.ts';
+import { Exchange, type UpgradeOffer } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayResponse } from './gateway-response.ts';
 import { judge, type Verdict } from './judge.ts';
 import { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
-import type { Upgrades } from './upgrade.ts';
 
 /** A request's life: begin → judge → forward or answer → record. */
 export function handleRequest(
@@ -18,70 +17,94 @@ export function handleRequest(
   response: GatewayResponse,
   expectsContinue: boolean,
 ): Exchange {
-  const exchange = begin(gateway, request, { kind: 'response', response, expectsContinue });
-  response.owner = { onDrain: () => undefined, onClose: () => closed(gateway, exchange) };
-  run(gateway, exchange, (permit) => forward(gateway, permit, exchange, response));
+  const exchange = begin(gateway, request, response);
+  exchange.expectsContinue = expectsContinue;
+  run(gateway, exchange);
   return exchange;
 }
 
-/** The life of a WebSocket handshake; the same, but for its carrier. */
+/** The life of a WebSocket handshake: the same. What it asks for is in `offer`. */
 export function handleUpgrade(
   gateway: Gateway,
-  upgrades: Upgrades,
   request: IncomingMessage,
-  socket: Duplex,
-  head: Buffer,
+  response: GatewayResponse,
+  offer: UpgradeOffer,
 ): Exchange {
-  const exchange = begin(gateway, request, { kind: 'upgrade', socket, head });
-  socket.on('error', () => socket.destroy());
-  socket.on('close', () => {
-    if (!exchange.forwarded) closed(gateway, exchange);
-  });
-  run(gateway, exchange, (permit) => upgrades.tunnel(permit, exchange, socket, head));
+  const exchange = begin(gateway, request, response);
+  exchange.upgrade = offer;
+  run(gateway, exchange);
   return exchange;
 }
 
-function begin(gateway: Gateway, request: IncomingMessage, reply: Reply): Exchange {
-  const peer = normaliseAddress(request.socket.remoteAddress ?? '');
-  gateway.begin();
-  return new Exchange(request, reply, gateway.ids.requestId(), gateway.options.clock.monotonic(), peer);
+/** A request that is not judged: what follows it, or its own body, could not be read. */
+export function refuseRequest(
+  gateway: Gateway,
+  request: IncomingMessage,
+  response: GatewayResponse,
+  reason: Reason,
+): Exchange {
+  const exchange = begin(gateway, request, response);
+  gateway.answer(exchange, refuse(reason));
+  return exchange;
 }
 
-function run(gateway: Gateway, exchange: Exchange, carry: (permit: Permit) => void): void {
+function begin(gateway: Gateway, request: IncomingMessage, response: GatewayResponse): Exchange {
+  const peer = normaliseAddress(request.socket.remoteAddress ?? '');
+  gateway.begin();
+  const exchange = new Exchange(request, response, gateway.ids.requestId(), gateway.options.clock.monotonic(), peer);
+  response.owner = {
+    onDrain: () => undefined,
+    onClose: () => {
+      exchange.closed = true;
+      gateway.record(exchange);
+    },
+    onBroken: (reason) => {
+      if (exchange.status === 0) gateway.answer(exchange, refuse(reason));
+    },
+  };
+  return exchange;
+}
+
+function run(gateway: Gateway, exchange: Exchange): void {
   try {
     const verdict = judge(gateway, exchange);
     if (verdict instanceof Promise) {
       verdict.then(
-        (settled) => settle(gateway, exchange, settled, carry),
+        (settled) => settle(gateway, exchange, settled),
         (error: unknown) => fault(gateway, exchange, error),
       );
-    } else settle(gateway, exchange, verdict, carry);
+    } else settle(gateway, exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);
   }
 }
 
-function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict, carry: (permit: Permit) => void): void {
+function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {
   gateway.options.metrics.decisionSeconds((gateway.options.clock.monotonic() - exchange.startedAt) / 1000);
-  // The client may have gone while the store was asked: then nothing is forwarded on its behalf.
-  if (exchange.closed) return;
+  // While the store was asked, the client may have gone, or its body may have failed and been answered: then nothing is
+  // forwarded on its behalf.
+  if (exchange.closed || exchange.status !== 0) return;
   gateway.judged(exchange);
   try {
-    if (verdict instanceof Permit) carry(verdict);
+    if (verdict instanceof Permit) forward(gateway, verdict, exchange);
     else gateway.answer(exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);
   }
 }
 
-/** Faults end in a refusal, never in a pass: the store's as they are, all others bland. */
+/** Faults end in a refusal, never in a pass: the store's as they are, all others bland. Never throws. */
 function fault(gateway: Gateway, exchange: Exchange, error: unknown): void {
   const storeFault = error instanceof Fault && error.code === 'store_unavailable';
   gateway.options.log[storeFault ? 'debug' : 'error']({ err: error, request_id: exchange.requestId }, 'request failed');
-  gateway.answer(exchange, refuse(storeFault ? 'store_unavailable' : 'overloaded'));
-}
-
-function closed(gateway: Gateway, exchange: Exchange): void {
-  exchange.closed = true;
-  gateway.record(exchange);
+  if (exchange.closed || exchange.status !== 0) {
+    if (!exchange.response.writableEnded) exchange.response.destroy();
+    return;
+  }
+  try {
+    gateway.answer(exchange, refuse(storeFault ? 'store_unavailable' : 'overloaded'));
+  } catch (second) {
+    gateway.options.log.error({ err: second, request_id: exchange.requestId }, 'the refusal could not be written');
+    exchange.response.destroy();
+  }
 }

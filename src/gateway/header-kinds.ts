@@ -49,10 +49,23 @@ const KINDS: ReadonlyMap<string, HeaderKind> = new Map<string, HeaderKind>([
   ['x-original-host', HeaderKind.drop],
   ['x-original-method', HeaderKind.drop],
   ['x-rewrite-url', HeaderKind.drop],
+  ['x-override-url', HeaderKind.drop],
+  ['x-http-destinationurl', HeaderKind.drop],
+  ['x-proxy-url', HeaderKind.drop],
+  ['proxy-url', HeaderKind.drop],
+  ['proxy-host', HeaderKind.drop],
+  ['request-uri', HeaderKind.drop],
   ['x-host', HeaderKind.drop],
   ['x-http-host-override', HeaderKind.drop],
   // Client addresses that only a proxy in front may claim; the gateway says them in X-Forwarded-For.
   ['x-real-ip', HeaderKind.drop],
+  ['real-ip', HeaderKind.drop],
+  ['x-true-ip', HeaderKind.drop],
+  ['x-forwarded', HeaderKind.drop],
+  ['x-custom-ip-authorization', HeaderKind.drop],
+  ['x-original-remote-addr', HeaderKind.drop],
+  ['x-original-forwarded-for', HeaderKind.drop],
+  ['x-envoy-internal', HeaderKind.drop],
   ['x-client-ip', HeaderKind.drop],
   ['client-ip', HeaderKind.drop],
   ['true-client-ip', HeaderKind.drop],
@@ -63,9 +76,32 @@ const KINDS: ReadonlyMap<string, HeaderKind> = new Map<string, HeaderKind>([
   ['x-remote-ip', HeaderKind.drop],
   ['x-remote-addr', HeaderKind.drop],
   ['x-envoy-external-address', HeaderKind.drop],
+  // Identities that other gateways assert: a back end that came from behind one may still believe them.
+  ['remote-user', HeaderKind.drop],
+  ['x-remote-user', HeaderKind.drop],
+  ['x-anonymous-consumer', HeaderKind.drop],
+  ['x-credential-identifier', HeaderKind.drop],
+  ['x-jwt-assertion', HeaderKind.drop],
+  ['cf-access-jwt-assertion', HeaderKind.drop],
+  ['x-goog-iap-jwt-assertion', HeaderKind.drop],
+  ['x-client-cert', HeaderKind.drop],
+  ['l5d-client-id', HeaderKind.drop],
+  ['l5d-dst-override', HeaderKind.drop],
   // CGI turns a `Proxy` field into HTTP_PROXY (CVE-2016-5385).
   ['proxy', HeaderKind.drop],
 ]);
+
+/** Families of names that only a gateway may set: this one's, and those whose identities a back end may still believe. */
+const DROPPED_PREFIXES: readonly string[] = [
+  'portcullis-',
+  'x-forwarded-',
+  'x-auth-request-',
+  'x-webauth-',
+  'x-consumer-',
+  'x-pomerium-',
+  'x-amzn-oidc-',
+  'x-ssl-client-',
+];
 
 const CACHE_ENTRIES = 2048;
 
@@ -85,7 +121,9 @@ export class HeaderKinds {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
     const kind = this.#classify(name);
-    if (this.#known.size < CACHE_ENTRIES) this.#known.set(name, kind);
+    // Begun anew when full: names that a client made up do not keep the usual ones out for good.
+    if (this.#known.size >= CACHE_ENTRIES) this.#known.clear();
+    this.#known.set(name, kind);
     return kind;
   }
 
@@ -96,7 +134,7 @@ export class HeaderKinds {
     const kind = KINDS.get(folded);
     // A folded spelling is never the real field: it can only be meant to slip past, so it ends here.
     if (kind !== undefined) return folded === lower ? kind : HeaderKind.drop;
-    if (folded.startsWith('portcullis-') || folded.startsWith('x-forwarded-')) return HeaderKind.drop;
+    if (DROPPED_PREFIXES.some((prefix) => folded.startsWith(prefix))) return HeaderKind.drop;
     if (folded !== lower && this.#credentialHeaders.has(folded)) return HeaderKind.drop;
     return HeaderKind.pass;
   }
@@ -112,6 +150,8 @@ const RESPONSE_DROPPED: ReadonlySet<string> = new Set([
   'te',
   'transfer-encoding',
   'upgrade',
+  // Would lead clients past the gateway (RFC 7838).
+  'alt-svc',
 ]);
 
 export function isResponseHeaderDropped(lowerName: string): boolean {

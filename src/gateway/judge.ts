@@ -72,6 +72,8 @@ const NEVER_FORWARDED: ReadonlySet<string> = new Set([
   'REDIRECT',
   'RECORD',
   'FLUSH',
+  // The preface of HTTP/2 (RFC 9113 §3.4).
+  'PRI',
 ]);
 
 /** Whether the process takes the request at all, and whether its head has exactly one reading. */
@@ -86,6 +88,8 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
     return refuse('request_malformed', 'The Host, the framing or the Connection of the request is not valid.');
   }
   if (NEVER_FORWARDED.has(exchange.method)) return refuse('request_malformed', 'The method is not served here.');
+  // HTTP/1.0 knows no OPTIONS (RFC 1945 §8); RTSP does, and node's parser takes its request lines for HTTP/1.0.
+  if (exchange.method === 'OPTIONS' && request.httpVersion === '1.0') return refuse('request_malformed');
   exchange.head = head;
   exchange.client = gateway.addresses.client(exchange.peer, head);
   exchange.host = hostName(head.host);

@@ -10,16 +10,23 @@ export interface ResponseHead {
   readonly contentLength: number;
   readonly eventStream: boolean;
   readonly hasDate: boolean;
-  readonly trailerNames: string | null;
 }
 
-/** Reads the raw fields of an answer (name and value in turn, latin1 bytes) and drops what ends here. */
-export function readResponseHead(raw: readonly (Buffer | string)[], status: number): ResponseHead {
+/**
+ * Reads the raw fields of an answer (name and value in turn, latin1 bytes) and drops what ends here. Null for a transfer
+ * coding other than `chunked`: what arrives is still encoded, and nobody behind this connection would know (RFC 9112
+ * §6.1). `mayTrail` false drops the announcement of trailers that cannot follow.
+ */
+export function readResponseHead(
+  raw: readonly (Buffer | string)[],
+  status: number,
+  mayTrail: boolean,
+): ResponseHead | null {
   const fields: string[] = [];
   let contentLength = -1;
   let eventStream = false;
   let hasDate = false;
-  let trailerNames: string | null = null;
+  let trailer: string | null = null;
   let named: Set<string> | null = null;
   for (let i = 0; i < raw.length; i += 2) {
     const name = text(raw[i]);
@@ -29,14 +36,18 @@ export function readResponseHead(raw: readonly (Buffer | string)[], status: numb
       named = connectionOptions(value, named);
       continue;
     }
+    if (lower === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return null;
     if (isResponseHeaderDropped(lower)) continue;
+    if (lower === 'trailer') {
+      trailer = trailer === null ? value : `${trailer}, ${value}`;
+      continue;
+    }
     if (lower === 'content-length') {
       // RFC 9110 §8.6: not in a 204; elsewhere it is what the upstream's parser has checked already.
       if (status === 204) continue;
       contentLength = Number(value);
     } else if (lower === 'content-type') eventStream = value.toLowerCase().startsWith('text/event-stream');
     else if (lower === 'date') hasDate = true;
-    else if (lower === 'trailer') trailerNames = value;
     fields.push(name, value);
   }
   if (named !== null) {
@@ -44,7 +55,8 @@ export function readResponseHead(raw: readonly (Buffer | string)[], status: numb
       if (named.has(fields[i]?.toLowerCase() ?? '')) fields.splice(i, 2);
     }
   }
-  return { fields, contentLength, eventStream, hasDate, trailerNames };
+  if (trailer !== null && mayTrail && contentLength < 0) fields.push('trailer', trailer);
+  return { fields, contentLength, eventStream, hasDate };
 }
 
 /** The gateway's own fields of an answer: the request's id, and what the token's holder should know (contract of tokens). */
@@ -102,3 +114,8 @@ const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([
   'cache-control',
   'location',
 ]);
+
+/** The upstream's words where they can stand in a status line (RFC 9112 §4); they say nothing that the code does not. */
+export function reasonPhrase(text: string | undefined): string {
+  return text !== undefined && /^[\x20-\x7e\t]*$/.test(text) ? text : '';
+}

@@ -2,33 +2,44 @@ import { createServer, type IncomingMessage, type Server, type ServerOptions } f
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { LIMITS } from '../base/limits.ts';
 import type { Reason } from '../model/reason.ts';
 import { problemAnswer, rawProblem } from './answer.ts';
 import { normaliseAddress } from './client-address.ts';
-import type { Exchange } from './exchange.ts';
-import { endWith, Gateway } from './gateway.ts';
+import { ClientConnection, type ConnectionHandler } from './connection.ts';
+import { Gateway } from './gateway.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
-import { handleRequest, handleUpgrade } from './handle.ts';
+import { handleRequest, handleUpgrade, refuseRequest } from './handle.ts';
 import type { GatewayOptions } from './options.ts';
 import { refuse } from './refusal.ts';
-import { Upgrades } from './upgrade.ts';
+import { responseOn } from './upgrade.ts';
 
 /** How often node looks for requests that are past their time, milliseconds. */
 const CHECK_INTERVAL_MS = 1_000;
+
+/** How long a connection that has had its last answer may take to close, milliseconds. */
+const LINGER_MS = 500;
 
 /** The traffic listener: accepts connections, bounds them, and drains. */
 export class TrafficServer {
   readonly gateway: Gateway;
   readonly #server: Server;
-  readonly #upgrades: Upgrades;
-  /** The exchange that a connection is busy with, for errors that node reports by connection only. */
-  readonly #active = new WeakMap<Duplex, Exchange>();
+  readonly #handler: ConnectionHandler;
+  readonly #connections = new WeakMap<Duplex, ClientConnection>();
+  /** Connections that are open, those in a TLS handshake included. */
+  readonly #accepted = new Set<Socket>();
+  /** What speaks HTTP: under TLS not the accepted connection itself, but what is inside. */
   readonly #sockets = new Set<Socket>();
 
   constructor(options: GatewayOptions) {
-    this.gateway = new Gateway(options);
-    this.#upgrades = new Upgrades(this.gateway);
+    const gateway = new Gateway(options);
+    this.gateway = gateway;
+    this.#handler = {
+      handle: ({ request, response, expectsContinue }) => handleRequest(gateway, request, response, expectsContinue),
+      refuse: ({ request, response }, reason) => refuseRequest(gateway, request, response, reason),
+      refuseConnection: (socket, reason) => this.#refuseConnection(socket, reason),
+    };
     this.#server = this.#createServer(options);
     this.#listen(options);
   }
@@ -54,7 +65,7 @@ export class TrafficServer {
     this.gateway.draining = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    this.gateway.streams.closeAll();
+    this.gateway.streams.drain();
     let timer: NodeJS.Timeout | undefined;
     const idle = new Promise<void>((resolve) => {
       this.gateway.onIdle = resolve;
@@ -66,11 +77,10 @@ export class TrafficServer {
     await Promise.race([idle, late]);
     clearTimeout(timer);
     this.#server.closeIdleConnections();
-    const left = [...this.#sockets];
     // A connection that has just been answered gets the moment it needs to hear so.
-    const gone = Promise.all(left.map((socket) => endSoon(socket)));
-    await gone;
+    await Promise.all([...this.#sockets].map((socket) => endSoon(socket)));
     this.#server.closeAllConnections();
+    for (const socket of this.#accepted) socket.destroy();
     await closed;
     await this.gateway.upstreams.close();
   }
@@ -89,7 +99,7 @@ export class TrafficServer {
       requireHostHeader: false,
       noDelay: true,
       optimizeEmptyRequests: true,
-      shouldUpgradeCallback: isWebSocketHandshake,
+      shouldUpgradeCallback: (request: IncomingMessage) => this.#isWebSocketHandshake(request),
     } as ServerOptions<typeof IncomingMessage, typeof GatewayResponse>;
     const server =
       tls === null
@@ -99,6 +109,7 @@ export class TrafficServer {
             cert: tls.cert,
             key: tls.key,
             minVersion: 'TLSv1.2',
+            handshakeTimeout: limits.headerTimeoutMs,
             ...(tls.clientCa === null ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
           });
     // node drops what is past this count without a word (and a Content-Length with it): count and refuse instead.
@@ -110,55 +121,95 @@ export class TrafficServer {
   #listen(options: GatewayOptions): void {
     const server = this.#server;
     server.on('connection', (socket: Socket) => this.#onConnection(socket, options));
+    server.on('secureConnection', (socket: Socket) => track(this.#sockets, socket));
     server.on('request', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, false),
     );
     server.on('checkContinue', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, true),
     );
+    // RFC 9110 §10.1.1 lets a server ignore an expectation that it does not know; it is not forwarded.
     server.on('checkExpectation', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, false),
     );
-    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      this.#active.set(socket, handleUpgrade(this.gateway, this.#upgrades, request, socket, head));
-    });
-    server.on('connect', (_request, socket: Duplex) => this.#refuseConnection(socket, 'request_malformed'));
+    server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) =>
+      this.#onUpgrade(request, socket, head),
+    );
+    server.on('connect', (_request, socket: Duplex) => this.#onConnect(socket));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => this.#onClientError(error, socket));
-    server.on('timeout', (socket: Socket) => onInactivity(socket, options.limits.idleTimeoutMs));
+    server.on('timeout', (socket: Socket) => this.#onInactivity(socket, options.limits.idleTimeoutMs));
   }
 
-  #onConnection(socket: Socket, options: GatewayOptions): void {
-    if (this.#sockets.size >= options.limits.connections) {
-      this.#refuseConnection(socket, 'overloaded');
+  #onConnection(socket: Socket, { limits, tls }: GatewayOptions): void {
+    if (this.#accepted.size >= limits.connections) {
+      // Under TLS there is nobody yet to whom it could be said.
+      if (tls === null) this.#connectionOf(socket).fail('overloaded');
+      else socket.destroy();
       return;
     }
-    this.#sockets.add(socket);
-    socket.on('close', () => this.#sockets.delete(socket));
+    track(this.#accepted, socket);
+    if (tls === null) track(this.#sockets, socket);
+  }
+
+  #connectionOf(socket: Duplex): ClientConnection {
+    let connection = this.#connections.get(socket);
+    if (connection === undefined) {
+      connection = new ClientConnection(socket, this.#handler);
+      this.#connections.set(socket, connection);
+    }
+    return connection;
   }
 
   #onRequest(request: IncomingMessage, response: GatewayResponse, expectsContinue: boolean): void {
     response.on('drain', tellDrain);
     response.on('close', tellClose);
-    this.#active.set(request.socket, handleRequest(this.gateway, request, response, expectsContinue));
+    this.#connectionOf(request.socket).take({ request, response, expectsContinue });
   }
 
-  /** What node's parser or clock refused. A request that was already under way gets its answer as any other. */
+  #onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const connection = this.#connectionOf(socket);
+    if (connection.busy) socket.destroy();
+    else connection.become(handleUpgrade(this.gateway, request, responseOn(request, socket), { socket, head }));
+  }
+
+  #onConnect(socket: Duplex): void {
+    const connection = this.#connectionOf(socket);
+    // The answers before it can no longer be told from what it would be answered.
+    if (connection.busy) socket.destroy();
+    else connection.fail('request_malformed');
+  }
+
+  /** What node's parser or clock refused. */
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const exchange = this.#active.get(socket);
-    if (error.code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    const reason = reasonOfClientError(error.code);
-    if (exchange !== undefined && !exchange.recorded) {
-      if (!exchange.bodyPending && exchange.reply.kind === 'response') {
-        // The fault is in what came after a whole request: that one gets its answer, and the connection ends with it.
-        exchange.reply.response.shouldKeepAlive = false;
-      } else if (exchange.status !== 0) socket.destroy();
-      else this.gateway.answer(exchange, refuse(reason));
-      return;
-    }
-    this.#refuseConnection(socket, reason);
+    const failedHandshake = socket instanceof TLSSocket && !this.#sockets.has(socket);
+    if (failedHandshake || error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
+    else this.#connectionOf(socket).fail(reasonOfClientError(error.code));
+  }
+
+  /**
+   * Nothing moved on a connection for a while. One without a request, or that does not take its answer, is ended; one
+   * that waits for an answer, or holds a quiet stream, is left alone.
+   */
+  #onInactivity(socket: Socket, idleMs: number): void {
+    const busy = this.#connections.get(socket)?.busy === true;
+    if (busy && socket.writableLength === 0) socket.setTimeout(idleMs);
+    else socket.destroy();
+  }
+
+  /**
+   * Only a WebSocket handshake leaves HTTP (RFC 6455 §4.1); every other offer to upgrade is ignored, as it may be, and
+   * so is one behind a request that has no answer yet (RFC 9110 §7.8).
+   */
+  #isWebSocketHandshake(request: IncomingMessage): boolean {
+    const { headers } = request;
+    return (
+      request.method === 'GET' &&
+      request.httpVersion === '1.1' &&
+      headers.upgrade?.toLowerCase() === 'websocket' &&
+      headers['content-length'] === undefined &&
+      headers['transfer-encoding'] === undefined &&
+      this.#connections.get(request.socket)?.busy !== true
+    );
   }
 
   /** A refusal of something that never became a request: it still leaves a metric and an audit event. */
@@ -168,7 +219,8 @@ export class TrafficServer {
     const answer = problemAnswer(refuse(reason), requestId);
     const ip = normaliseAddress(('remoteAddress' in socket ? String(socket.remoteAddress ?? '') : '') || '-');
     socket.on('error', () => socket.destroy());
-    endWith(socket, rawProblem(answer));
+    socket.write(rawProblem(answer), 'latin1');
+    void endSoon(socket);
     options.metrics.request('-', '-', 'deny', reason);
     options.metrics.response('-', answer.status);
     options.audit.record({
@@ -182,25 +234,9 @@ export class TrafficServer {
   }
 }
 
-/** Only a WebSocket handshake leaves HTTP (RFC 6455 §4.1); every other offer to upgrade is ignored, as it may be. */
-function isWebSocketHandshake(request: IncomingMessage): boolean {
-  const { headers } = request;
-  return (
-    request.method === 'GET' &&
-    request.httpVersion === '1.1' &&
-    headers.upgrade?.toLowerCase() === 'websocket' &&
-    headers['content-length'] === undefined &&
-    headers['transfer-encoding'] === undefined
-  );
-}
-
-/**
- * Nothing moved on a connection for a while. One that does not take its answer is ended; one that waits for an answer,
- * or holds a quiet stream, is left alone.
- */
-function onInactivity(socket: Socket, idleMs: number): void {
-  if (socket.writableLength > 0) socket.destroy();
-  else socket.setTimeout(idleMs);
+function track(sockets: Set<Socket>, socket: Socket): void {
+  sockets.add(socket);
+  socket.on('close', () => sockets.delete(socket));
 }
 
 function reasonOfClientError(code: string | undefined): Reason {
@@ -210,9 +246,9 @@ function reasonOfClientError(code: string | undefined): Reason {
 }
 
 /** Half a second for what has been written to leave; the peer's own closing ends the wait. */
-function endSoon(socket: Socket): Promise<void> {
+function endSoon(socket: Duplex): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => socket.destroy(), 500);
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
     socket.once('close', () => {
       clearTimeout(timer);
       resolve();

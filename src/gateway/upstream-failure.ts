@@ -1,6 +1,14 @@
 import type { Reason } from '../model/reason.ts';
 import { BodyTooLarge } from './request-body.ts';
 
+/** An answer that undici could read and that must not be relayed all the same. */
+export class UpstreamInvalid extends Error {
+  constructor(what: string) {
+    super(`the upstream sent ${what}`);
+    this.name = 'UpstreamInvalid';
+  }
+}
+
 /** How a failure between gateway and upstream is told to the client, by error code; one table, no texts compared. */
 const REASON_BY_CODE: Readonly<Record<string, Reason>> = {
   ECONNREFUSED: 'upstream_unreachable',

@@ -194,7 +194,7 @@ describe('WebSockets', () => {
     );
     answerInstead = null;
     expect(statusOf(text)).toBe(101);
-    expect(text).toContain(`sec-websocket-accept: ${accept}`);
+    expect(text.toLowerCase()).toContain(`sec-websocket-accept: ${accept}`.toLowerCase());
     expect(text.endsWith('\r\n\r\nfirstearly')).toBe(true);
   });
 });
