@@ -137,6 +137,14 @@ function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: 
     grace_until: rotation.graceUntil,
     expires_at: rotation.expiresAt,
     rotate_after: rotateEveryMs === null ? null : now + rotateEveryMs,
-    superseded: [old, ...record.superseded].slice(0, LIMITS.supersededGenerations),
+    superseded: [old, ...record.superseded.map((older) => endingBy(older, rotation.graceUntil))].slice(
+      0,
+      LIMITS.supersededGenerations,
+    ),
   };
+}
+
+/** No older secret outlives the record's `grace_until`: a rotation without grace ends them all, not the newest alone. */
+function endingBy(older: SupersededGeneration, graceUntil: number): SupersededGeneration {
+  return { ...older, grace_until: Math.min(older.grace_until, graceUntil) };
 }

@@ -113,12 +113,22 @@ describe('rotating a token', () => {
     expect(await verdict(first)).toBe('token_unknown');
   });
 
-  it('keeps the grace that an earlier generation was given', async () => {
+  it('keeps the grace that an earlier generation was given, when the next one is longer', async () => {
+    const second = good(await rotate({ grace: '1h' })).token;
+    good(await rotate());
+    rig.now = T0 + 2 * HOUR;
+    expect([await verdict(first), await verdict(second)]).toEqual(['token_superseded', 'generation 2']);
+  });
+
+  it('lets no older generation outlive the grace of the newest', async () => {
     const second = good(await rotate()).token;
-    rig.now = T0 + HOUR;
-    good(await rotate({ grace: '1h' }));
-    rig.now = T0 + 3 * HOUR;
-    expect([await verdict(first), await verdict(second)]).toEqual(['generation 1', 'token_superseded']);
+    const third = good(await rotate({ grace: '1h' })).token;
+    expect([await verdict(first), await verdict(second)]).toEqual(['generation 1', 'generation 2']);
+    good(await rotate({ grace: '0s' }));
+    expect([await verdict(first), await verdict(second), await verdict(third)]).toEqual(
+      Array.from({ length: 3 }, () => 'token_superseded'),
+    );
+    expect((await record()).superseded.map((entry) => entry.grace_until)).toEqual([T0, T0, T0]);
   });
 
   it('works with a pepper', async () => {
