@@ -64,6 +64,7 @@ export class AdminClient {
   ): Promise<JsonObject> {
     let status: number;
     let text: string;
+    let answeredByUs: boolean;
     try {
       const response = await fetch(url, {
         method,
@@ -73,11 +74,16 @@ export class AdminClient {
         ...(body === undefined ? {} : { body }),
       });
       status = response.status;
+      answeredByUs = response.headers.has('portcullis-request-id');
       text = await response.text();
     } catch (error) {
       throw new CommandFailure(`the admin API at ${this.#origin.origin} cannot be reached: ${causeOf(error)}`);
     }
     const answer = parseObject(text);
+    // Whatever else listens there may answer 200 with JSON of its own; that is no empty list of tokens.
+    if (!answeredByUs) {
+      throw new CommandFailure(`${this.#origin.origin} does not answer as Portcullis does; is it the admin listener?`);
+    }
     if (status < 200 || status > 299) throw new CommandFailure(refusalText(status, answer));
     if (answer === null) {
       throw new CommandFailure(`${this.#origin.origin} did not answer with JSON; is it the admin listener?`);
@@ -131,10 +137,15 @@ export function oneToken(text: string, where: string): string {
 
 function causeOf(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown cause';
+  if (speaksNoTls(error.cause)) return 'it does not speak TLS; did you mean http:// in place of https://?';
   if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
   const cause: unknown = error.cause ?? error;
   if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
   return cause instanceof Error && cause.message !== '' ? cause.message : error.message;
+}
+
+function speaksNoTls(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ERR_SSL_WRONG_VERSION_NUMBER';
 }
 
 function parseObject(text: string): JsonObject | null {
@@ -157,6 +168,8 @@ function isObject(value: unknown): value is JsonObject {
 function refusalText(status: number, problem: JsonObject | null): string {
   if (problem === null) return `the admin API answered ${status}`;
   const { title, detail, reason, errors } = problem;
+  // The admin API has no such reason.
+  if (reason === 'route_not_declared') return 'this is the traffic listener; the admin listener has a port of its own';
   const main = printable(typeof detail === 'string' ? detail : typeof title === 'string' ? title : 'refused');
   const lines = (Array.isArray(errors) ? errors : []).map((error: unknown) => {
     const { path, message } = asObject(error) ?? {};

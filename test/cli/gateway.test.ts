@@ -1,4 +1,5 @@
 import { readFileSync, rmSync, statSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -163,6 +164,26 @@ describe('portcullis token', { timeout: 180_000 }, () => {
     expect([wrong.status, wrong.stderr]).toEqual([
       2,
       'portcullis: the admin URL must look like http://127.0.0.1:9090\n',
+    ]);
+  });
+
+  it('takes nobody else for the admin listener', async () => {
+    const other = createHttpServer((_, response) => response.end('{"tokens":[]}'));
+    await new Promise<void>((listening) => other.listen(0, '127.0.0.1', listening));
+    const address = other.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    const traffic = (await gateway.seen(/traffic on (\S+)\n/))[1] ?? '';
+    const withTls = (env['PORTCULLIS_ADMIN_URL'] ?? '').replace('http:', 'https:');
+    const answers = [];
+    for (const url of [`http://127.0.0.1:${port}`, traffic, withTls]) {
+      const { status, stdout, stderr } = await portcullis(['token', 'list', '--admin-url', url], { cwd, env });
+      answers.push([status, stdout, stderr]);
+    }
+    other.close();
+    expect(answers).toEqual([
+      [1, '', expect.stringContaining('does not answer as Portcullis does; is it the admin listener?')],
+      [1, '', expect.stringContaining('this is the traffic listener; the admin listener has a port of its own')],
+      [1, '', expect.stringContaining('it does not speak TLS; did you mean http:// in place of https://?')],
     ]);
   });
 });
