@@ -19,6 +19,8 @@ export interface ConnectionHandler {
   handle(arrival: Arrival): Exchange;
   /** Answers a request that is not judged. */
   refuse(arrival: Arrival, reason: Reason): Exchange;
+  /** Ends a connection that has had its last answer, while the client still sends. */
+  linger(socket: Duplex): void;
   /** Writes a last answer that belongs to no request. */
   refuseConnection(socket: Duplex, reason: Reason): void;
 }
@@ -65,7 +67,13 @@ export class ClientConnection {
 
   /** The exchange under way is over: the next one's turn. */
   next(): void {
+    const over = this.#exchange;
     this.#exchange = null;
+    if (over?.response.lingers === true && !this.#socket.destroyed) {
+      this.#over = true;
+      over.request.resume();
+      this.#handler.linger(this.#socket);
+    }
     if (this.#over || this.#socket.destroyed || !this.#socket.writable) {
       this.#waiting.length = 0;
       return;

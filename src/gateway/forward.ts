@@ -72,6 +72,8 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   #held: string[] | null = null;
   #statusMessage = '';
   #expectedBytes = -1;
+  /** The answer has come before the request's body was complete. */
+  #early = false;
   #interimAnswers = 0;
   /** Counters of the client's socket when its tunnel began. */
   #tunnelStart: { readonly bytesRead: number; readonly bytesWritten: number } | null = null;
@@ -109,7 +111,8 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     const head = readResponseHead(raw, status, !bodiless && exchange.request.httpVersion === '1.1');
     if (head === null) throw new UpstreamInvalid('a transfer coding other than chunked');
     addOwnFields(this.#gateway, exchange, head.fields);
-    if (exchange.bodyPending || this.#gateway.draining) head.fields.push('connection', 'close');
+    this.#early = exchange.bodyPending;
+    if (this.#early || this.#gateway.draining) head.fields.push('connection', 'close');
     if (head.hasDate) this.#response.sendDate = false;
     this.#statusMessage = reasonPhrase(statusMessage);
     this.#held = head.fields;
@@ -264,6 +267,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     const fields = this.#held ?? [];
     this.#held = null;
     this.#response.writeHead(this.exchange.status, this.#statusMessage, fields);
+    if (this.#early) this.#response.linger();
   }
 
   #tunnel({ socket: client, head }: UpgradeOffer, upstream: Duplex, fields: readonly string[]): void {

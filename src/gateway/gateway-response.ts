@@ -16,6 +16,18 @@ export class GatewayResponse extends ServerResponse<IncomingMessage> {
   owner: ResponseOwner | null = null;
   /** Where the next request of the connection waits for this one; null for a request that has not begun. */
   turn: { next(): void } | null = null;
+  /** The connection ends with this answer, but only when the client has had time to stop sending. */
+  lingers = false;
+
+  /**
+   * To be called between the head and the end of an answer that comes before the request's body is complete. Closed at
+   * once, the connection would be reset by what is still arriving, and the answer lost with it (RFC 9112 §9.6); so
+   * node is kept from closing it.
+   */
+  linger(): void {
+    this.lingers = true;
+    Object.assign(this, { _last: false });
+  }
 }
 
 export function tellDrain(this: GatewayResponse): void {

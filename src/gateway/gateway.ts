@@ -47,10 +47,13 @@ export class Gateway {
     }
     const answer = problemAnswer(refusal, exchange.requestId);
     exchange.status = answer.status;
-    if (exchange.bodyPending || this.draining) answer.headers.push('connection', 'close');
+    // After a request that is malformed nobody can be sure where the next one begins.
+    const last = exchange.bodyPending || this.draining || refusal.reason === 'request_malformed';
+    if (last) answer.headers.push('connection', 'close');
     exchange.bytesOut = exchange.method === 'HEAD' ? 0 : answer.body.length;
     // With its own reason phrase: one of the upstream's that could not be written would fail here again.
     response.writeHead(answer.status, STATUS_CODES[answer.status] ?? '', answer.headers);
+    if (exchange.bodyPending) response.linger();
     response.end(answer.body);
   }
 

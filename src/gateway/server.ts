@@ -19,7 +19,10 @@ import { responseOn } from './upgrade.ts';
 const CHECK_INTERVAL_MS = 1_000;
 
 /** How long a connection that has had its last answer may take to close, milliseconds. */
-const LINGER_MS = 500;
+const CLOSE_MS = 500;
+
+/** The same while the client is still sending a body that nobody wants. */
+const LINGER_MS = 5_000;
 
 /** The traffic listener: accepts connections, bounds them, and drains. */
 export class TrafficServer {
@@ -38,6 +41,7 @@ export class TrafficServer {
     this.#handler = {
       handle: ({ request, response, expectsContinue }) => handleRequest(gateway, request, response, expectsContinue),
       refuse: ({ request, response }, reason) => refuseRequest(gateway, request, response, reason),
+      linger: (socket) => void endSoon(socket, LINGER_MS),
       refuseConnection: (socket, reason) => this.#refuseConnection(socket, reason),
     };
     this.#server = this.#createServer(options);
@@ -78,7 +82,7 @@ export class TrafficServer {
     clearTimeout(timer);
     this.#server.closeIdleConnections();
     // A connection that has just been answered gets the moment it needs to hear so.
-    await Promise.all([...this.#sockets].map((socket) => endSoon(socket)));
+    await Promise.all([...this.#sockets].map((socket) => endSoon(socket, CLOSE_MS)));
     this.#server.closeAllConnections();
     for (const socket of this.#accepted) socket.destroy();
     await closed;
@@ -220,7 +224,7 @@ export class TrafficServer {
     const ip = normaliseAddress(('remoteAddress' in socket ? String(socket.remoteAddress ?? '') : '') || '-');
     socket.on('error', () => socket.destroy());
     socket.write(rawProblem(answer), 'latin1');
-    void endSoon(socket);
+    void endSoon(socket, CLOSE_MS);
     options.metrics.request('-', '-', 'deny', reason);
     options.metrics.response('-', answer.status);
     options.audit.record({
@@ -245,10 +249,10 @@ function reasonOfClientError(code: string | undefined): Reason {
   return 'request_malformed';
 }
 
-/** Half a second for what has been written to leave; the peer's own closing ends the wait. */
-function endSoon(socket: Duplex): Promise<void> {
+/** Gives what has been written time to leave; the peer's own closing ends the wait. */
+function endSoon(socket: Duplex, ms: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    const timer = setTimeout(() => socket.destroy(), ms);
     socket.once('close', () => {
       clearTimeout(timer);
       resolve();
