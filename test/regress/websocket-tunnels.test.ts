@@ -143,8 +143,9 @@ describe('a WebSocket', () => {
     await listener.until((text) => text.endsWith('still here'));
     await listener.end();
     // Nobody is at the other end any more: a write is answered by a reset.
-    server.write('x');
+    const writing = setInterval(() => server.write('x'), 10);
     await gone;
+    clearInterval(writing);
   });
 
   it('whose client reads nothing fills no memory, and is ended', async () => {
