@@ -1,4 +1,5 @@
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { parseAddress } from '../base/address-range.ts';
 import type { CompiledRule, RateLimit } from '../policy/compiled-policy.ts';
 import type { Exchange } from './exchange.ts';
 import { type Refusal, refuse } from './refusal.ts';
@@ -43,7 +44,18 @@ export class RateLimits {
 /** What the limit counts by. Without a subject the token stands for it; without a token the address. */
 function keyOf(limit: RateLimit, exchange: Exchange): string {
   const { principal } = exchange;
-  if (limit.by === 'ip' || principal === null) return `ip ${exchange.client}`;
+  if (limit.by === 'ip' || principal === null) return `ip ${countedAddress(exchange.client)}`;
   if (limit.by === 'subject' && principal.subject !== null) return `subject ${principal.subject}`;
   return `token ${principal.tokenId}`;
+}
+
+/**
+ * What counts as one address: an IPv4 address, or the 64 leading bits of an IPv6 one, which is what one site is given
+ * (RFC 6177 §2). Whole IPv6 addresses would let a single host start anew, and fill the memory, with each connection.
+ */
+export function countedAddress(text: string): string {
+  const address = parseAddress(text);
+  if (address === null || address.family === 4) return text;
+  const [first = 0, second = 0] = address.words;
+  return `${first.toString(16)}:${second.toString(16)}/64`;
 }

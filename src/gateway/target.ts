@@ -27,7 +27,7 @@ export function upstreamHeaders(
   const { head } = exchange;
   if (head === null) throw new TypeError('a request without a head was permitted');
   const fields = head.forwarded;
-  if (permit.principal === null) withoutOwnTokens(gateway, fields);
+  withoutOwnTokens(gateway, fields);
   gateway.addresses.describe(fields, head, exchange.peer, gateway.options.tls !== null);
   if (permit.principal !== null) identify(fields, permit.principal);
   fields.push('portcullis-request-id', exchange.requestId);
@@ -47,10 +47,18 @@ function identify(fields: string[], principal: Principal): void {
   fields.push('portcullis-scopes', principal.scopes.join(' '));
 }
 
-/** On a public path nobody looked at the credential; what has the shape of a token of ours still ends here. */
+/**
+ * The credential itself was never among the fields; this takes out what has the shape of a token of ours in any other
+ * field (its second copy, or one on a public path, where nobody looked), alone or behind a scheme.
+ */
 function withoutOwnTokens(gateway: Gateway, fields: string[]): void {
+  const { authenticator } = gateway.options;
   for (let i = fields.length - 2; i >= 0; i -= 2) {
-    if (gateway.options.authenticator.resembles(fields[i + 1] ?? '')) fields.splice(i, 2);
+    const value = fields[i + 1] ?? '';
+    const space = value.indexOf(' ');
+    if (authenticator.resembles(value) || (space > 0 && authenticator.resembles(value.slice(space + 1).trimStart()))) {
+      fields.splice(i, 2);
+    }
   }
 }
 
