@@ -144,6 +144,8 @@ describe('a connection', () => {
     expect(await Promise.race([written, failed])).toBe(null);
     const listener = new Listener(socket);
     socket.resume();
-    expect(problemOf(await listener.end())).toMatchObject({ status: 401, reason: 'token_missing' });
+    const text = await listener.end();
+    expect(problemOf(text)).toMatchObject({ status: 401, reason: 'token_missing' });
+    expect(text).toMatch(/\r\nconnection: close\r\n/i);
   });
 });
