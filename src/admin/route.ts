@@ -90,6 +90,11 @@ export interface RouteSpec<B extends z.ZodType, Q extends z.ZodType> extends Des
   readonly body?: { readonly kind: 'json' | 'form'; readonly schema: B; readonly optional?: boolean };
   readonly query?: Q;
   handle(call: Call<z.output<B>, z.output<Q>>): Promise<Answer | Refusal>;
+  /**
+   * What else is wrong with a body whose shape is wrong already: of the members that can be read, so that a caller is
+   * told everything in one go.
+   */
+  furtherErrors?(body: unknown, input: RawCall): readonly FieldError[];
   /** Turns a list of wrong fields into the refusal; where a foreign standard names its own error codes. */
   invalid?(errors: readonly FieldError[]): Refusal;
 }
@@ -133,7 +138,12 @@ export function defineRoute<B extends z.ZodType = typeof NOTHING, Q extends z.Zo
       const missing = input.body === undefined && body?.optional !== false;
       const bodyResult = validate(bodySchema, missing ? {} : input.body);
       if (!queryResult.ok || !bodyResult.ok) {
-        return invalid([...(queryResult.ok ? [] : queryResult.error), ...(bodyResult.ok ? [] : bodyResult.error)]);
+        const shape = [...(queryResult.ok ? [] : queryResult.error), ...(bodyResult.ok ? [] : bodyResult.error)];
+        const named = new Set(shape.map(({ path }) => path));
+        // A body that is no object at all, or too deep to walk, has nothing more to say.
+        const readable = !bodyResult.ok && !named.has('');
+        const further = readable ? (spec.furtherErrors?.(input.body, input) ?? []) : [];
+        return invalid([...shape, ...further.filter(({ path }) => !named.has(path))]);
       }
       // The schemas are those of the spec, so their outputs are what its handler takes.
       return await spec.handle({

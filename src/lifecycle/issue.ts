@@ -60,6 +60,24 @@ export async function issueToken(
   throw new Fault('internal', 'new token ids keep being taken');
 }
 
+/**
+ * What is wrong with those members of a request that could be read, when others could not: nothing is issued. Empty
+ * while no policy is loaded.
+ */
+export function issueErrors(
+  context: Pick<LifecycleContext, 'policy' | 'clock'>,
+  actor: Actor,
+  given: Partial<IssueRequest>,
+): readonly FieldError[] {
+  const policy = context.policy();
+  if (policy === null) return [];
+  const request: IssueRequest = { name: '-', owner: '-', class: '', scopes: [], ...given };
+  const checked = checkIssue(request, actor, policy, context.clock.now());
+  if (checked.ok || !('errors' in checked.error)) return [];
+  // Only what was given can be wrong; what stands in for the rest is nobody's mistake.
+  return checked.error.errors.filter(({ path }) => Object.hasOwn(given, path.split(/[.[]/, 1)[0] ?? ''));
+}
+
 async function createOrWithdraw(context: LifecycleContext, record: TokenRecord): Promise<boolean> {
   try {
     return await context.store.create(record);

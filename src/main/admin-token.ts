@@ -7,6 +7,7 @@ import type { Actor, DescribedToken, LifecycleError } from '../lifecycle/context
 import { issueToken } from '../lifecycle/issue.ts';
 import { createMetrics } from '../metrics/recorder.ts';
 import { loadPolicyFolder } from '../policy/load.ts';
+import { lockAuditFiles } from './audit-lock.ts';
 import { PolicyNotLoaded } from './gateway-process.ts';
 import { openStore } from './open-store.ts';
 
@@ -21,6 +22,9 @@ export interface AdminTokenRequest {
   /** Null: the class's default. Negative: already over (for demonstrations of a refusal). */
   readonly ttlMs: number | null;
 }
+
+/** Two such commands at once take turns. */
+const LOCK_WAIT_MS = 10_000;
 
 /** The request was not acceptable; every reason at once. */
 export class TokenNotIssued extends Error {
@@ -52,38 +56,44 @@ export async function createTokenInStore(
   try {
     await store.ping();
     const metrics = createMetrics({ defaults: false });
-    const audit = await openAuditLog({
-      sinks: config.audit.sinks.flatMap(besideGateway),
-      onFull: 'block',
-      clock: systemClock,
-      metrics,
-      saveCheckpoint: (checkpoint) => store.saveCheckpoint(checkpoint),
-      lastCheckpoint: (chain) => store.lastCheckpoint(chain),
-    });
+    const sinks = config.audit.sinks.flatMap(besideGateway);
+    const unlock = lockAuditFiles(sinks, LOCK_WAIT_MS);
     try {
-      const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
-      const issued = await issueToken(
-        {
-          store,
-          audit,
-          clock: systemClock,
-          metrics,
-          tokens: { prefix: config.tokens.prefix, environment: config.environment, pepper },
-          policy: () => policy,
-        },
-        BREAK_GLASS,
-        {
-          name: request.name,
-          owner: request.owner,
-          class: request.class,
-          scopes: [...request.scopes],
-          ...(request.ttlMs === null ? {} : { ttl: formatDuration(request.ttlMs) }),
-        },
-      );
-      if (!issued.ok) throw new TokenNotIssued(issued.error);
-      return issued.value;
+      const audit = await openAuditLog({
+        sinks,
+        onFull: 'block',
+        clock: systemClock,
+        metrics,
+        saveCheckpoint: (checkpoint) => store.saveCheckpoint(checkpoint),
+        lastCheckpoint: (chain) => store.lastCheckpoint(chain),
+      });
+      try {
+        const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
+        const issued = await issueToken(
+          {
+            store,
+            audit,
+            clock: systemClock,
+            metrics,
+            tokens: { prefix: config.tokens.prefix, environment: config.environment, pepper },
+            policy: () => policy,
+          },
+          BREAK_GLASS,
+          {
+            name: request.name,
+            owner: request.owner,
+            class: request.class,
+            scopes: [...request.scopes],
+            ...(request.ttlMs === null ? {} : { ttl: formatDuration(request.ttlMs) }),
+          },
+        );
+        if (!issued.ok) throw new TokenNotIssued(issued.error);
+        return issued.value;
+      } finally {
+        await audit.close();
+      }
     } finally {
-      await audit.close();
+      unlock();
       metrics.close();
     }
   } finally {

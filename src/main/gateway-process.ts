@@ -14,6 +14,7 @@ import type { Logger } from '../metrics/log.ts';
 import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
+import { lockAuditFiles } from './audit-lock.ts';
 import { openStore } from './open-store.ts';
 import { PolicyHolder } from './policy-holder.ts';
 import { StoreGauges } from './store-gauges.ts';
@@ -68,6 +69,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     listen: (state) => storeChanged(state, storeState, metrics, log),
   });
   undo.push(() => store.close());
+  undo.push(lockAuditFiles(config.audit.sinks, 0));
   const audit = await openAuditLog({
     sinks: config.audit.sinks,
     onFull: config.audit.onFull,
@@ -114,7 +116,13 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     store,
     audit,
     clock,
-    metrics,
+    metrics: {
+      tokenEvent: (event) => {
+        gauges.markStale();
+        metrics.tokenEvent(event);
+      },
+      revocationPropagationSeconds: (seconds) => metrics.revocationPropagationSeconds(seconds),
+    },
     tokens,
     policy: () => policy.current(),
     // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
@@ -130,15 +138,16 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     metrics,
     log,
     policy,
+    gauges,
     uses,
     traffic,
     lifecycle,
     startedAt,
     storeState,
   });
-  const adminAddress = await admin.listen(config.admin.host, config.admin.port);
+  const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
-  const trafficAddress = await traffic.listen(config.listen.host, config.listen.port);
+  const trafficAddress = await named('listen', config.listen, traffic.listen(config.listen.host, config.listen.port));
   let graceMs: number | undefined;
   undo.push(() => traffic.drain(graceMs));
   audit.record({
@@ -169,6 +178,7 @@ interface AdminParts {
   readonly metrics: MetricsRecorder;
   readonly log: Logger;
   readonly policy: PolicyHolder;
+  readonly gauges: StoreGauges;
   readonly uses: UsageNotes;
   readonly traffic: TrafficServer;
   readonly lifecycle: LifecycleContext;
@@ -194,7 +204,10 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     canonicalise: canonicalTarget,
     audit: parts.audit,
     auditFiles: config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [sink.path] : [])),
-    metricsText: (accept) => parts.metrics.text(parts.metrics.contentTypeFor(accept)),
+    metricsText: async (accept) => {
+      await parts.gauges.fresh();
+      return await parts.metrics.text(parts.metrics.contentTypeFor(accept));
+    },
     status: () => ({
       startedAt: parts.startedAt,
       store: { kind: store.kind, up: parts.storeState.up },
@@ -236,6 +249,28 @@ async function readTls(config: Config): Promise<TlsMaterial | null> {
     key: await readFile(tls.key),
     clientCa: tls.clientCa === null ? null : await readFile(tls.clientCa),
   };
+}
+
+/** An address that cannot be had is named as the configuration names it. */
+async function named<T>(
+  key: string,
+  { host, port }: { host: string; port: number },
+  listening: Promise<T>,
+): Promise<T> {
+  try {
+    return await listening;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const why =
+      code === 'EADDRINUSE'
+        ? 'is in use already'
+        : code === 'EACCES'
+          ? 'may not be used by this user'
+          : code === 'EADDRNOTAVAIL'
+            ? 'is not an address of this machine'
+            : `cannot be listened on: ${error instanceof Error ? error.message : String(error)}`;
+    throw new Error(`${key}.host and ${key}.port: ${authority(host, port)} ${why}`, { cause: error });
+  }
 }
 
 function authority(host: string, port: number): string {

@@ -15,6 +15,7 @@ export class StoreGauges {
   readonly #now: () => number;
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> = Promise.resolve();
+  #stale = false;
 
   constructor(store: Store, metrics: Metrics, log: Logger, now: () => number) {
     this.#store = store;
@@ -29,6 +30,19 @@ export class StoreGauges {
       this.#running = this.#running.then(() => this.#refresh());
     }, REFRESH_MS);
     this.#timer.unref();
+  }
+
+  /** A token has changed: what is counted next has to show it. */
+  markStale(): void {
+    this.#stale = true;
+  }
+
+  /** Resolves when the gauges show every change that was marked before. Costs nothing while nothing changes. */
+  async fresh(): Promise<void> {
+    if (!this.#stale) return;
+    this.#stale = false;
+    this.#running = this.#running.then(() => this.#refresh());
+    await this.#running;
   }
 
   async close(): Promise<void> {

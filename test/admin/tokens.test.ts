@@ -59,6 +59,29 @@ describe('POST /v1/tokens', () => {
     });
   });
 
+  it('names what is wrong with the meaning of the members that can be read in the same go', async () => {
+    const refused = await admin.call('POST', '/v1/tokens', {
+      json: { nam: 'x', owner: 'me', class: 'servce', scopes: ['*'], ttl: 'forever', ip: ['300.1.1.1'] },
+    });
+    expect(refused.status).toBe(400);
+    expect(refused.json.errors.map(({ path }: { path: string }) => path)).toEqual([
+      'name',
+      'nam',
+      'class',
+      'ip[0]',
+      'ttl',
+    ]);
+    const known = await admin.call('POST', '/v1/tokens', {
+      json: { class: 'service', scopes: ['nobody:has'], rolls: [] },
+    });
+    expect(known.json.errors.map(({ path }: { path: string }) => path)).toEqual([
+      'name',
+      'owner',
+      'rolls',
+      'scopes[0]',
+    ]);
+  });
+
   it('names everything that is wrong with its meaning at once', async () => {
     const refused = await admin.call('POST', '/v1/tokens', {
       json: { ...BODY, class: 'servce', name: '', ttl: '3 days' },

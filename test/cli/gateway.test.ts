@@ -222,7 +222,10 @@ describe('portcullis serve', { timeout: 90_000 }, () => {
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     folder.write(
       'taken.yaml',
-      config('store: { path: third }').replace('listen: { port: 0 }', `listen: { port: ${port} }`),
+      config('store: { path: third }\naudit: { sinks: [{ kind: file, path: third/audit.jsonl }] }').replace(
+        'listen: { port: 0 }',
+        `listen: { port: ${port} }`,
+      ),
     );
     const { status, stdout, stderr } = await portcullis(['serve', '--config', 'taken.yaml'], { cwd });
     taken.close();
@@ -231,7 +234,10 @@ describe('portcullis serve', { timeout: 90_000 }, () => {
   });
 
   it('does not start on policies that are wrong', async () => {
-    folder.write('wrong.yaml', config().replace(join(ROOT, 'policies'), 'nowhere'));
+    folder.write(
+      'wrong.yaml',
+      config('audit: { sinks: [{ kind: file, path: fourth/audit.jsonl }] }').replace(join(ROOT, 'policies'), 'nowhere'),
+    );
     const { status, stdout, stderr } = await portcullis(['serve', '--config', 'wrong.yaml'], { cwd });
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toMatch(/nowhere:1:1: the policy folder cannot be read/);

@@ -197,7 +197,7 @@ describe('a reload', () => {
     );
     expect((await gateway.call('/orders', { token })).status).toBe(200);
 
-    const program = await GatewayProgram.start(join(gateway.folder, 'portcullis.yaml'));
+    const program = await GatewayProgram.start(await gateway.secondConfig());
     await replace(file, CLOSED);
     program.child.kill('SIGHUP');
     await eventually(async () => {

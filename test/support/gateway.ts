@@ -77,6 +77,14 @@ export class TestGateway {
     return new TestGateway(folder, options.folder === undefined, running, admin.token);
   }
 
+  /** A configuration for another process on the same store and policies, with an audit file of its own. */
+  async secondConfig(): Promise<string> {
+    const text = await readFile(join(this.folder, 'portcullis.yaml'), 'utf8');
+    const file = join(this.folder, 'second.yaml');
+    await writeFile(file, text.replace('data/audit.jsonl', 'data/audit-second.jsonl'));
+    return file;
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }

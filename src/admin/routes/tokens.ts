@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { rfc3339 } from '../../base/encoding.ts';
 import type { Result } from '../../base/result.ts';
 import type { LifecycleError, TokenWithSecret } from '../../lifecycle/context.ts';
-import { issueToken } from '../../lifecycle/issue.ts';
+import { issueErrors, issueToken } from '../../lifecycle/issue.ts';
 import { narrowToken } from '../../lifecycle/narrow.ts';
 import { presentToken } from '../../lifecycle/present.ts';
 import { revokeToken } from '../../lifecycle/revoke.ts';
@@ -53,6 +53,7 @@ function issueRoute(options: AdminOptions): AdminRoute {
       201: { description: 'The record, and the token this once', schema: TOKEN_WITH_SECRET, headers: REPLAYED },
     },
     refusals: ['conflict', 'idempotency_in_progress', 'idempotency_key_reused', 'audit_unavailable'],
+    furtherErrors: (body, call) => issueErrors(options.lifecycle, actorOf(call), wellShaped(body)),
     handle: (call) =>
       onceForKey(
         {
@@ -65,6 +66,15 @@ function issueRoute(options: AdminOptions): AdminRoute {
         async () => secretAnswer(201, await issueToken(options.lifecycle, actorOf(call), call.body), options),
       ),
   });
+}
+
+/** The members of an issue's body that have the right shape. */
+function wellShaped(body: unknown): Partial<z.output<typeof ISSUE_BODY>> {
+  if (typeof body !== 'object' || body === null) return {};
+  const shape: Readonly<Record<string, z.ZodType>> = ISSUE_BODY.shape;
+  const readable = Object.entries(body).filter(([name, value]) => shape[name]?.safeParse(value).success === true);
+  const parsed = ISSUE_BODY.partial().safeParse(Object.fromEntries(readable));
+  return parsed.success ? parsed.data : {};
 }
 
 function rotateRoute(options: AdminOptions): AdminRoute {

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeFolder } from '../../base/make-folder.ts';
 import { type ChainHead, GENESIS } from '../chain.ts';
 import { type FileEnd, readChainId, readFileEnd } from '../resume.ts';
 import type { Opening, Sink } from './sink.ts';
@@ -141,7 +142,7 @@ function describe(file: Pick<OpenedFile, 'size' | 'end'>, cause: string): Openin
 }
 
 async function openFile(path: string): Promise<OpenedFile> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path));
   // Without O_NONBLOCK, opening a pipe that nobody reads would hang here.
   const handle = await open(path, FLAGS | constants.O_NONBLOCK, 0o600);
   try {

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { makeFolder } from '../../base/make-folder.ts';
 import { Fault } from '../../model/fault.ts';
 import { isPrepared, prepareSchema } from './schema.ts';
 import { SQLITE_BUSY, sqliteCode } from './sqlite-fault.ts';
@@ -23,7 +24,7 @@ export interface EmbeddedDatabase {
 export function openDatabase(folder: string): EmbeddedDatabase {
   const file = join(folder, 'portcullis.db');
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     // SQLite gives the -wal and -shm files the mode of the database file.
     closeSync(openSync(file, 'a', 0o600));
   } catch (error) {
