@@ -37,7 +37,6 @@ const OWNED: Readonly<Record<string, string>> = {
   'prom-client': 'metrics/',
   pino: 'metrics/',
   undici: 'gateway/',
-  'http-proxy-3': 'gateway/',
   fastify: 'admin/',
   commander: 'cli/',
 };

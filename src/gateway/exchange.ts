@@ -36,6 +36,8 @@ export class Exchange {
   api: CompiledApi | null = null;
   rule: CompiledRule | null = null;
   principal: Principal | null = null;
+  /** Own scopes and those of the roles, under the policy that judged. */
+  scopes: readonly string[] = [];
   /** Known, and proven, even where the token was refused. */
   tokenId: string | null = null;
   policyVersion: string | null = null;

@@ -1,7 +1,7 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { Principal } from '../model/principal.ts';
 import type { CompiledPolicy, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
-import { decide } from '../policy/decide.ts';
+import { decide, effectiveScopes } from '../policy/decide.ts';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
 import type { Exchange } from './exchange.ts';
@@ -166,6 +166,7 @@ function authenticated(
     return refuse(outcome.reason);
   }
   exchange.principal = outcome.principal;
+  exchange.scopes = effectiveScopes(policy, outcome.principal);
   exchange.tokenId = outcome.principal.tokenId;
   gateway.options.uses.note({
     id: outcome.principal.tokenId,

@@ -29,7 +29,7 @@ export function upstreamHeaders(
   const fields = head.forwarded;
   withoutOwnTokens(gateway, fields);
   gateway.addresses.describe(fields, head, exchange.peer, gateway.options.tls !== null);
-  if (permit.principal !== null) identify(fields, permit.principal);
+  if (permit.principal !== null) identify(fields, permit.principal, exchange.scopes);
   fields.push('portcullis-request-id', exchange.requestId);
   if (exchange.traceparent !== null) fields.push('traceparent', exchange.traceparent);
   if (upstream.credential !== null) {
@@ -41,10 +41,10 @@ export function upstreamHeaders(
   return fields;
 }
 
-function identify(fields: string[], principal: Principal): void {
+function identify(fields: string[], principal: Principal, scopes: readonly string[]): void {
   fields.push('portcullis-token-id', principal.tokenId);
   if (principal.subject !== null) fields.push('portcullis-subject', fieldValue(principal.subject));
-  fields.push('portcullis-scopes', principal.scopes.join(' '));
+  fields.push('portcullis-scopes', scopes.join(' '));
 }
 
 /**

@@ -89,6 +89,16 @@ function holds(policy: CompiledPolicy, principal: Principal, scope: string): boo
   return false;
 }
 
+/** The token's own scopes and those of its roles: what it holds under this policy. The same list where it has no roles. */
+export function effectiveScopes(
+  policy: CompiledPolicy,
+  principal: Pick<Principal, 'scopes' | 'roles'>,
+): readonly string[] {
+  if (principal.roles.length === 0) return principal.scopes;
+  const ofRoles = principal.roles.flatMap((name) => policy.roles.get(name)?.scopes ?? []);
+  return [...new Set([...principal.scopes, ...ofRoles])];
+}
+
 function missingScopes({ scopes: { kind, scopes } }: CompiledRule): string {
   return `the token needs ${kind === 'any' ? 'one of' : 'all of'}: ${scopes.join(', ')}`;
 }

@@ -56,6 +56,7 @@ describe('policies at work', () => {
   it('let a request through by a role, and by a role in a role', async () => {
     const lead = await gateway.issue({ scopes: [], roles: ['lead'] });
     expect((await gateway.call('/orders/1', { method: 'DELETE', token: lead.token })).status).toBe(200);
+    expect(upstream.seen.at(-1)?.headers['portcullis-scopes']).toBe('orders:delete');
     expect((await gateway.call('/orders/1', { method: 'DELETE', token })).status).toBe(403);
   });
 

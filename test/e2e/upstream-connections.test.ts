@@ -1,5 +1,8 @@
+import { pbkdf2 } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSocket } from '../support/raw-client.ts';
 import { headersOf, RawUpstream } from '../support/raw-upstream.ts';
@@ -96,7 +99,7 @@ describe('connections to an upstream', () => {
     socket.write(api.request('PUT /x', 'Transfer-Encoding: chunked\r\n', '5\r\nfirst\r\n'));
     const arrived = async (): Promise<void> => {
       while (!upstream.connections.some(({ text }) => text.includes('first'))) {
-        await new Promise((resolve) => setImmediate(resolve));
+        await setImmediate();
       }
     };
     await arrived();
@@ -105,6 +108,26 @@ describe('connections to an upstream', () => {
     expect(statusesOf(await listener.until((text) => text.endsWith('ok')))).toEqual([200]);
     expect(upstream.requests.map(({ body }) => body)).toEqual(['firstlast']);
     socket.destroy();
+  });
+});
+
+describe('a connection that is being made when its client goes', () => {
+  it('carries nothing', async () => {
+    const upstream = await RawUpstream.start();
+    const api = await startSingleApi(upstream.url.replace('127.0.0.1', 'localhost'));
+    // The name is looked up on the same threads as these: the connection cannot be made before one of them is free.
+    const busy = Array.from({ length: 4 }, () => promisify(pbkdf2)('secret', 'salt', 1_500_000, 64, 'sha512'));
+    const socket = await openSocket(api.gateway.port);
+    socket.write(api.request('GET /gone'));
+    while ((await api.gateway.metric(/^portcullis_in_flight/)) !== 1) await setImmediate();
+    socket.resetAndDestroy();
+    while ((await api.gateway.metric(/^portcullis_in_flight/)) !== 0) await setImmediate();
+    expect(upstream.connections).toEqual([]);
+    await Promise.all(busy);
+    expect((await api.gateway.call('/stays', { token: api.token })).text).toBe('ok');
+    expect(upstream.requests.map(({ target }) => target)).toEqual(['/stays']);
+    await api.gateway.close(0);
+    await upstream.close();
   });
 });
 
