@@ -6,12 +6,13 @@ import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import { hostName, type RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
 
-export type Verdict = Permit | Refusal;
+export type Verdict = Permit | Refusal | OwnTokenCall;
 
 /**
  * From a request to a permit or a refusal: admission, one reading of head and path, one credential, authentication,
@@ -175,6 +176,8 @@ function authenticated(
     count: 1,
     generation: outcome.generation,
   });
+  const action = match === null ? ownTokenAction(exchange.path) : null;
+  if (action !== null) return new OwnTokenCall(action, outcome.principal, outcome.generation);
   return conclude(gateway, exchange, policy, match, request, outcome.principal);
 }
 

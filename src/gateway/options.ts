@@ -6,6 +6,7 @@ import type { Metrics } from '../metrics/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
+import type { OwnTokenService } from './own-token.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
 export interface TrafficLimits {
@@ -48,6 +49,8 @@ export interface GatewayOptions {
   readonly expiryWarningMs: number;
   readonly upstreams: ReadonlyMap<string, UpstreamOptions>;
   readonly authenticator: Authenticator;
+  /** What the holder of a token may do with it. */
+  readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };
   /** Takes notes of uses in the background; must not throw and must not block. */
   readonly uses: { note(use: TokenUse): void };

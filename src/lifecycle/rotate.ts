@@ -25,18 +25,25 @@ export interface RotateRequest {
  * that a token that was issued for an hour does not gain a month by rotating itself.
  *
  * A rotation hands out a working secret, so the actor has to hold what the token holds, as for an issue, unless it is
- * that token. Faults as in `changeDurably`; the new secret is given to nobody then.
+ * that token. `onlyGeneration` refuses where that is no longer the newest one. Faults as in `changeDurably`; the new secret is given to nobody then.
  */
 export async function rotateToken(
   context: LifecycleContext,
   actor: Actor,
   id: string,
   request: RotateRequest,
+  bounds: { readonly onlyGeneration?: number } = {},
 ): Promise<Result<TokenWithSecret, LifecycleError>> {
   const policy = context.policy();
   if (policy === null)
     return err({ kind: 'conflict', message: 'no policy is loaded, so no class bounds the new secret' });
   const changed = await changeDurably(context, id, ({ record }, now) => {
+    if (bounds.onlyGeneration !== undefined && record.generation !== bounds.onlyGeneration) {
+      return err({
+        kind: 'conflict',
+        message: 'only the newest secret of a token can rotate it, and there is a newer one',
+      });
+    }
     const allowed = checkRotation(record, actor, policy, request, context.tokens.environment, now);
     if (!allowed.ok) return allowed;
     const { token } = remintToken(id, context.tokens);

@@ -16,6 +16,7 @@ import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { openStore } from './open-store.ts';
+import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
@@ -97,21 +98,8 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   gauges.start();
   undo.push(() => gauges.close());
 
-  const traffic = new TrafficServer({
-    tls: await readTls(config),
-    trustedProxies: config.listen.trustedProxies,
-    limits: config.listen.limits,
-    accept: config.tokens.accept,
-    expiryWarningMs: config.tokens.expiryWarningMs,
-    upstreams: config.upstreams,
-    authenticator,
-    policy,
-    uses,
-    audit,
-    metrics,
-    clock,
-    log,
-  });
+  // The listener closes streams on behalf of the lifecycle, and changes tokens through it.
+  let closeStreams = (_id: string): number => 0;
   const lifecycle: LifecycleContext = {
     store,
     audit,
@@ -128,10 +116,27 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
     propagate: async (id) => {
       const began = clock.monotonic();
-      const streams_closed = traffic.gateway.streams.closeToken(id);
+      const streams_closed = closeStreams(id);
       return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
     },
   };
+  const traffic = new TrafficServer({
+    tls: await readTls(config),
+    trustedProxies: config.listen.trustedProxies,
+    limits: config.listen.limits,
+    accept: config.tokens.accept,
+    expiryWarningMs: config.tokens.expiryWarningMs,
+    upstreams: config.upstreams,
+    authenticator,
+    ownToken: createOwnTokenService(lifecycle),
+    policy,
+    uses,
+    audit,
+    metrics,
+    clock,
+    log,
+  });
+  closeStreams = (id) => traffic.gateway.streams.closeToken(id);
   const admin = createAdmin(config, {
     store,
     audit,
