@@ -25,7 +25,11 @@ export interface AdminOptions {
   readonly status: () => StatusReport | Promise<StatusReport>;
   readonly ready: () => Readiness | Promise<Readiness>;
   /** Takes notes of uses in the background; must not throw and must not block. */
-  readonly uses: { note(use: TokenUse): void };
+  readonly uses: {
+    note(use: TokenUse): void;
+    /** Writes out what has been noted, as far as the store takes it; never rejects. */
+    flush?(): Promise<void>;
+  };
   readonly clock: Clock;
   readonly log: Logger;
 }

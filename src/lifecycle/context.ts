@@ -8,7 +8,7 @@ import type { Store, StoredToken } from '../store/token-store.ts';
 
 /** What the changes of a token's life need; made once by the composition root. */
 export interface LifecycleContext {
-  readonly store: Pick<Store, 'load' | 'create' | 'replace' | 'withdraw'>;
+  readonly store: Pick<Store, 'load' | 'list' | 'create' | 'replace' | 'withdraw'>;
   readonly audit: Pick<AuditLog, 'record' | 'recordDurably'>;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'tokenEvent' | 'revocationPropagationSeconds'>;

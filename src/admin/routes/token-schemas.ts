@@ -93,13 +93,44 @@ export const TOKEN_WITH_SECRET = RECORD.extend({
     .meta({ description: 'The whole token, this once; null where an idempotent call is repeated' }),
 });
 
+const PROPAGATION = z.strictObject({
+  replicas: z.int(),
+  acknowledged: z.int(),
+  streams_closed: z.int(),
+  elapsed_ms: z.number(),
+});
+
 export const REVOCATION = z.strictObject({
   id: z.string(),
   revoked_at: AT,
-  propagation: z.strictObject({
-    replicas: z.int(),
-    acknowledged: z.int(),
-    streams_closed: z.int(),
-    elapsed_ms: z.number(),
-  }),
+  propagation: PROPAGATION,
+});
+
+export const REVOKE_MANY_BODY = z.strictObject({
+  subject: TEXT.optional(),
+  owner: TEXT.optional(),
+  class: TEXT.optional(),
+  jti: TEXT.optional().meta({ description: 'Id of a token' }),
+  issuer: TEXT.optional().meta({ description: 'Of JWTs; no token of this version has one' }),
+  issued_before: MOMENT.optional(),
+  seen_from: TEXT.optional().meta({ description: 'Address or CIDR block of the last use' }),
+  token: TEXT.trim().optional().meta({ description: 'A whole token, of whatever generation' }),
+  reason: TEXT.optional().meta({ description: 'Required, except where dry_run is true' }),
+  dry_run: z.boolean().optional().meta({ description: 'Only counts and lists' }),
+});
+
+const COUNTS = {
+  dry_run: z.boolean(),
+  matched: z.int(),
+  revoked: z.int(),
+  already_revoked: z.int(),
+  expired: z.int(),
+  failed: z.int(),
+};
+
+export const REVOKED_MANY = z.strictObject({
+  ...COUNTS,
+  tokens: z.array(z.strictObject({ id: z.string(), name: z.string(), owner: z.string(), class: z.string() })),
+  notes: z.array(z.string()),
+  propagation: PROPAGATION,
 });

@@ -14,6 +14,8 @@ import {
 import { type CommandContext, CommandFailure, EXIT, example, list } from '../command.ts';
 import { assignments, choice, whole } from '../option-values.ts';
 import { handOut, type SecretOptions } from '../secret-output.ts';
+import { registerRevoke } from './token-revoke.ts';
+import { ID, shown, tokenId } from './token-text.ts';
 
 export function registerToken(root: Command, context: CommandContext): void {
   const group = root.command('token').description('Issue, look at, rotate and revoke tokens through the admin API.');
@@ -201,28 +203,6 @@ function registerRotate(group: Command, context: CommandContext): void {
   );
 }
 
-function registerRevoke(group: Command, context: CommandContext): void {
-  const command = withAdminOptions(group.command('revoke'))
-    .description('Revoke a token for good. When this returns, it is let in nowhere any more.')
-    .argument('<id>', ID)
-    .requiredOption('--reason <text>', 'why; it is recorded');
-  example(command, 'portcullis token revoke 4yKqUc9QzT1B --reason "leaked in a build log"');
-  command.action(
-    context.action(async (id: string, options: AdminOptions & { readonly reason: string; readonly json?: boolean }) => {
-      const client = await adminClient(options, context);
-      const answer = await client.post(`/v1/tokens/${tokenId(id)}/revoke`, { reason: options.reason });
-      if (options.json === true) context.output.json(answer);
-      else {
-        const propagation = asObject(answer['propagation']) ?? {};
-        const streams = Number(propagation['streams_closed'] ?? 0);
-        const closed = streams === 0 ? '' : `; ${streams} open stream${streams === 1 ? '' : 's'} closed`;
-        context.output.line(`token ${id} revoked at ${shown(answer['revoked_at'])}${closed}`);
-      }
-      return EXIT.ok;
-    }),
-  );
-}
-
 function registerIntrospect(group: Command, context: CommandContext): void {
   const command = withAdminOptions(group.command('introspect'))
     .description('Ask whether a token is valid (RFC 7662). It is read from a file or from stdin, never from arguments.')
@@ -244,8 +224,6 @@ function registerIntrospect(group: Command, context: CommandContext): void {
   );
 }
 
-const ID = 'the public id of the token (12 characters)';
-
 /** Longest input that can still be one token. */
 const LONGEST_INPUT = 64 * 1024;
 
@@ -262,12 +240,6 @@ function idempotency(key: string | undefined): Readonly<Record<string, string>> 
   return key === undefined ? {} : { 'idempotency-key': key };
 }
 
-/** A whole token in place of its id must not get into a URL, and so into somebody's log. */
-function tokenId(text: string): string {
-  if (/^[0-9A-Za-z]{12}$/.test(text)) return text;
-  throw new CommandFailure('expected the id of a token: 12 letters and digits', EXIT.usage);
-}
-
 /** Checked here so that it is a matter of usage; the API gets the text. */
 function duration(text: string): string {
   const parsed = parseDuration(text);
@@ -277,14 +249,6 @@ function duration(text: string): string {
 
 function text(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
-}
-
-function shown(value: unknown): string {
-  if (value === null) return '-';
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
-    return value.length === 0 ? '-' : value.join(', ');
-  }
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
 /** `4yKqUc9QzT1B (checkout, team-shop), until 2026-…` */
