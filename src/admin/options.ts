@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Diagnostic } from '../base/diagnostic.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
+import type { Generations } from '../lifecycle/generations.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { Store, TokenUse } from '../store/token-store.ts';
@@ -30,6 +31,8 @@ export interface AdminOptions {
     /** Writes out what has been noted, as far as the store takes it; never rejects. */
     flush?(): Promise<void>;
   };
+  /** The rules of classes about the use of old and new generations. */
+  readonly generations: Pick<Generations, 'retireOlder' | 'reused'>;
   readonly clock: Clock;
   readonly log: Logger;
 }

@@ -161,10 +161,9 @@ function authenticated(
 ): MaybePromise<Verdict> {
   if (!outcome.ok) {
     exchange.tokenId = outcome.tokenId;
-    if (outcome.reason === 'token_superseded' && outcome.tokenId !== null) {
-      gateway.reportReuse(exchange, outcome.tokenId, outcome.generation);
-    }
-    return refuse(outcome.reason);
+    const refusal = refuse(outcome.reason);
+    if (outcome.reason !== 'token_superseded') return refusal;
+    return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }
   exchange.principal = outcome.principal;
   exchange.scopes = effectiveScopes(policy, outcome.principal);
@@ -176,9 +175,23 @@ function authenticated(
     count: 1,
     generation: outcome.generation,
   });
+  if (outcome.retiresOlder !== true) return admit(gateway, exchange, policy, match, request, outcome);
+  return gateway.options.generations
+    .retireOlder(outcome.principal.tokenId, outcome.generation)
+    .then(() => admit(gateway, exchange, policy, match, request, outcome));
+}
+
+function admit(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch | null,
+  request: PolicyRequest,
+  { principal, generation }: Extract<AuthenticationOutcome, { ok: true }>,
+): MaybePromise<Verdict> {
   const action = match === null ? ownTokenAction(exchange.path) : null;
-  if (action !== null) return new OwnTokenCall(action, outcome.principal, outcome.generation);
-  return conclude(gateway, exchange, policy, match, request, outcome.principal);
+  if (action !== null) return new OwnTokenCall(action, principal, generation);
+  return conclude(gateway, exchange, policy, match, request, principal);
 }
 
 function conclude(

@@ -1,5 +1,6 @@
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
+import type { MaybePromise } from '../base/result.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
@@ -41,6 +42,19 @@ export interface TlsMaterial {
   readonly clientCa: Buffer | null;
 }
 
+export interface GenerationRules {
+  /** Resolves when the generations that end with a use of this one are refused everywhere; rejects with a Fault. */
+  retireOlder(tokenId: string, used: number): Promise<void>;
+  /** An old generation was presented after its end. Never rejects; at once where nothing follows from it. */
+  reused(reuse: {
+    readonly tokenId: string;
+    readonly generation: number;
+    readonly tokenClass: string;
+    readonly requestId: string;
+    readonly ip: string;
+  }): MaybePromise<void>;
+}
+
 export interface GatewayOptions {
   readonly tls: TlsMaterial | null;
   readonly trustedProxies: readonly string[];
@@ -49,6 +63,8 @@ export interface GatewayOptions {
   readonly expiryWarningMs: number;
   readonly upstreams: ReadonlyMap<string, UpstreamOptions>;
   readonly authenticator: Authenticator;
+  /** The rules of classes about the use of old and new generations. */
+  readonly generations: GenerationRules;
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };

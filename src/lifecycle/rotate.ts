@@ -17,6 +17,8 @@ export interface RotateRequest {
   readonly grace?: string;
   /** Life of the new secret; at most the class's `max_ttl`. By default as long as the old one was made for. */
   readonly ttl?: string;
+  /** `on_first_use` ends the old secret as soon as the new one is used. A class that says so cannot be overruled. */
+  readonly retire?: TokenClass['retire'];
 }
 
 /**
@@ -52,6 +54,7 @@ export async function rotateToken(
       generation: next.generation,
       grace_until: new Date(allowed.value.graceUntil).toISOString(),
       expires_at: new Date(next.expires_at).toISOString(),
+      ...(allowed.value.retire === 'on_first_use' ? { retire: allowed.value.retire } : {}),
     });
     return ok({ record: next, event, outcome: token });
   });
@@ -64,6 +67,7 @@ interface CheckedRotation {
   readonly tokenClass: TokenClass;
   readonly graceUntil: number;
   readonly expiresAt: number;
+  readonly retire: TokenClass['retire'];
 }
 
 function checkRotation(
@@ -91,10 +95,14 @@ function checkRotation(
   const given = Math.min(record.expires_at - (record.rotated_at ?? record.created_at), tokenClass.maxTtlMs);
   const ttl = duration('ttl', request.ttl, given, tokenClass.maxTtlMs, tokenClass, errors);
   if (ttl <= 0 && errors.length === 0) errors.push({ path: 'ttl', message: 'must be longer than nothing' });
+  const retire = tokenClass.retire === 'on_first_use' ? tokenClass.retire : (request.retire ?? tokenClass.retire);
+  if (request.retire !== undefined && request.retire !== retire) {
+    errors.push({ path: 'retire', message: `class ${JSON.stringify(tokenClass.name)} wants ${retire}` });
+  }
   const forbidden = checkHolding(record, actor, policy);
   if (errors.length > 0) return err({ kind: 'invalid', errors });
   if (forbidden.length > 0) return err({ kind: 'forbidden', errors: forbidden });
-  return ok({ tokenClass, graceUntil: Math.min(now + grace, record.expires_at), expiresAt: now + ttl });
+  return ok({ tokenClass, graceUntil: Math.min(now + grace, record.expires_at), expiresAt: now + ttl, retire });
 }
 
 function checkHolding(record: TokenRecord, actor: Actor, policy: CompiledPolicy): FieldError[] {
@@ -134,10 +142,13 @@ function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: 
     grace_until: rotation.graceUntil,
     last_used_at: null,
     last_used_ip: null,
+    ...(rotation.retire === 'on_first_use' ? { retire: rotation.retire } : {}),
   };
   const { rotateEveryMs } = rotation.tokenClass;
+  // What was announced was the end of the generation before.
+  const { announced: _announced, ...kept } = record;
   return {
-    ...record,
+    ...kept,
     generation: record.generation + 1,
     digest,
     rotated_at: now,

@@ -10,11 +10,14 @@ import type { TlsMaterial } from '../gateway/options.ts';
 import { TrafficServer } from '../gateway/server.ts';
 import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
+import { ExpiryWatch } from '../lifecycle/expire.ts';
+import { Generations } from '../lifecycle/generations.ts';
 import type { Logger } from '../metrics/log.ts';
 import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
+import { ExpiryLoop } from './expiry-loop.ts';
 import { openStore } from './open-store.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
@@ -40,6 +43,8 @@ export class PolicyNotLoaded extends Error {
     this.diagnostics = diagnostics;
   }
 }
+
+const HOUR_MS = 3_600_000;
 
 /** What has been started, in order; undone in reverse, also when a later step fails. */
 type Undo = () => Promise<void> | void;
@@ -120,6 +125,9 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
       return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
     },
   };
+  const generations = new Generations(lifecycle, (error) => {
+    log.error({ err: error }, 'a token whose old secret was used again could not be revoked');
+  });
   const traffic = new TrafficServer({
     tls: await readTls(config),
     trustedProxies: config.listen.trustedProxies,
@@ -128,6 +136,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     expiryWarningMs: config.tokens.expiryWarningMs,
     upstreams: config.upstreams,
     authenticator,
+    generations,
     ownToken: createOwnTokenService(lifecycle),
     policy,
     uses,
@@ -137,6 +146,14 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     log,
   });
   closeStreams = (id) => traffic.gateway.streams.closeToken(id);
+  const expiry = new ExpiryLoop(new ExpiryWatch(lifecycle, announcedBefore(config.tokens.expiryWarningMs)), {
+    policy: () => policy.current(),
+    flushUses: () => uses.flush(),
+    clock,
+    log,
+  });
+  expiry.start();
+  undo.push(() => expiry.close());
   const admin = createAdmin(config, {
     store,
     audit,
@@ -147,6 +164,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     uses,
     traffic,
     lifecycle,
+    generations,
     startedAt,
     storeState,
   });
@@ -177,6 +195,11 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   };
 }
 
+/** When the coming end of a token is announced: at `expiry_warning`, and again on the last day and in the last hour. */
+function announcedBefore(expiryWarningMs: number): number[] {
+  return [expiryWarningMs, 24 * HOUR_MS, HOUR_MS].filter((within) => within <= expiryWarningMs);
+}
+
 interface AdminParts {
   readonly store: Store;
   readonly audit: AuditLog;
@@ -187,6 +210,7 @@ interface AdminParts {
   readonly uses: UsageNotes;
   readonly traffic: TrafficServer;
   readonly lifecycle: LifecycleContext;
+  readonly generations: Generations;
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
 }
@@ -228,6 +252,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
       return { ready: reasons.length === 0, reasons };
     },
     uses: parts.uses,
+    generations: parts.generations,
     clock: parts.lifecycle.clock,
     log: parts.log,
   });

@@ -10,7 +10,10 @@ import { Fault } from '../model/fault.ts';
 import type { Reason } from '../model/reason.ts';
 import { statusAt, type TokenRecord } from '../model/token-record.ts';
 
-const ROTATE_BODY = z.strictObject({ grace: z.string().max(64).optional() });
+const ROTATE_BODY = z.strictObject({
+  grace: z.string().max(64).optional(),
+  retire: z.enum(['at_grace_end', 'on_first_use']).optional(),
+});
 const REVOKE_BODY = z.strictObject({ reason: z.string().max(1024).optional() });
 
 /** What a revocation by the holder says where no reason was given. */

@@ -29,9 +29,12 @@ export const NARROW_BODY = z.strictObject({
   ip: BLOCKS.optional(),
 });
 
+const RETIRE = z.enum(['at_grace_end', 'on_first_use']);
+
 export const ROTATE_BODY = z.strictObject({
   grace: DURATION.optional().meta({ description: 'How long the old secret goes on working' }),
   ttl: DURATION.optional(),
+  retire: RETIRE.optional().meta({ description: 'on_first_use ends the old secret as soon as the new one is used' }),
 });
 
 export const REVOKE_BODY = z.strictObject({ reason: TEXT });
@@ -80,8 +83,10 @@ const RECORD = z.strictObject({
       grace_until: AT,
       last_used_at: AT.nullable(),
       last_used_ip: z.string().nullable(),
+      retire: RETIRE,
     }),
   ),
+  expired_by: z.literal('idle_expiry').nullable(),
 }) satisfies z.ZodType<PresentedToken>;
 
 export const TOKEN_RECORD = RECORD.meta({ id: 'Token' });

@@ -172,9 +172,12 @@ function registerShow(group: Command, context: CommandContext): void {
   );
 }
 
+const RETIRE = ['at_grace_end', 'on_first_use'] as const;
+
 interface RotateOptions extends AdminOptions, SecretOptions {
   readonly grace?: string;
   readonly ttl?: string;
+  readonly retire?: string;
   readonly idempotencyKey?: string;
 }
 
@@ -183,7 +186,8 @@ function registerRotate(group: Command, context: CommandContext): void {
     .description('Give a token a new secret. The old one goes on working until its grace is over.')
     .argument('<id>', ID)
     .option('--grace <duration>', 'such as 24h; 0s ends the old secret at once', duration)
-    .option('--ttl <duration>', 'a new lifetime, such as 30d', duration);
+    .option('--ttl <duration>', 'a new lifetime, such as 30d', duration)
+    .option('--retire <when>', `when the old secret ends: ${RETIRE.join(' or ')}`, choice(RETIRE));
   example(command, 'portcullis token rotate 4yKqUc9QzT1B --grace 1h --out checkout.token --force');
   command.action(
     context.action(async (id: string, options: RotateOptions) => {
@@ -191,7 +195,7 @@ function registerRotate(group: Command, context: CommandContext): void {
       await handOut(context, options, async () => {
         const { token, ...record } = await client.post(
           `/v1/tokens/${tokenId(id)}/rotate`,
-          { grace: options.grace, ttl: options.ttl },
+          { grace: options.grace, ttl: options.ttl, retire: options.retire },
           idempotency(options.idempotencyKey),
         );
         const until = text(record['grace_until']);
