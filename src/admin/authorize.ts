@@ -1,5 +1,6 @@
 import { LIMITS } from '../base/limits.ts';
 import type { MaybePromise } from '../base/result.ts';
+import type { Generations } from '../lifecycle/generations.ts';
 import type { AuditEventInput } from '../model/audit-event.ts';
 import type { Principal } from '../model/principal.ts';
 import { REASONS, type Reason } from '../model/reason.ts';
@@ -13,12 +14,18 @@ import type { AdminScope } from './route.ts';
 
 /** As `token/authenticator.ts` has it; told here again because this room takes no part in verification. */
 export type AuthenticationOutcome =
-  | { readonly ok: true; readonly principal: Principal; readonly generation: number }
+  | {
+      readonly ok: true;
+      readonly principal: Principal;
+      readonly generation: number;
+      readonly retiresOlder?: boolean;
+    }
   | {
       readonly ok: false;
       readonly reason: Reason;
       readonly tokenId: string | null;
       readonly generation: number | null;
+      readonly tokenClass?: string;
     };
 
 /** One credential in, a principal or a refusal out. Throws (or rejects with) Fault `store_unavailable`. */
@@ -35,10 +42,15 @@ export interface AuthorizeOptions {
   readonly authenticate: Authenticate;
   readonly policy: { current(): CompiledPolicy | null };
   readonly uses: { note(use: TokenUse): void };
+  readonly generations: Pick<Generations, 'retireOlder'>;
 }
 
 /** `tokenId` is set once the credential is proven to belong to that token. */
-export type Denial = Refusal & { readonly tokenId: string | null };
+export type Denial = Refusal & {
+  readonly tokenId: string | null;
+  /** Set where an old generation was presented after its end. */
+  readonly reuse?: { readonly tokenId: string; readonly generation: number; readonly tokenClass: string };
+};
 
 export type Authorization = { readonly ok: true; readonly caller: Caller } | Denial;
 
@@ -59,6 +71,7 @@ export async function authorize(
   const judged = await judgeCredential(credential, ip, scope, now, options);
   if (!judged.ok) return judged;
   const { principal, generation } = judged;
+  if (judged.retiresOlder === true) await options.generations.retireOlder(principal.tokenId, generation);
   options.uses.note({ id: principal.tokenId, at: now, ip, count: 1, generation });
   const stillAllowed = async (later: number): Promise<boolean> =>
     (await judgeCredential(credential, ip, scope, later, options)).ok;
@@ -73,7 +86,7 @@ async function judgeCredential(
   options: AuthorizeOptions,
 ): Promise<Extract<AuthenticationOutcome, { ok: true }> | Denial> {
   const outcome = await options.authenticate(credential, now);
-  if (!outcome.ok) return denied(outcome.reason, outcome.tokenId, scope);
+  if (!outcome.ok) return { ...denied(outcome.reason, outcome.tokenId, scope), ...reuseOf(outcome) };
   const { principal } = outcome;
   if (principal.tokenType !== 'opaque') return denied('token_untrusted', principal.tokenId, scope);
   if (!withinOwnBlocks(principal, ip)) {
@@ -83,6 +96,12 @@ async function judgeCredential(
     return denied('scope_insufficient', principal.tokenId, scope, `The call needs the scope ${scope}.`);
   }
   return outcome;
+}
+
+function reuseOf(outcome: Extract<AuthenticationOutcome, { ok: false }>): Pick<Denial, 'reuse'> {
+  const { reason, tokenId, generation, tokenClass } = outcome;
+  if (reason !== 'token_superseded' || tokenId === null || generation === null || tokenClass === undefined) return {};
+  return { reuse: { tokenId, generation, tokenClass } };
 }
 
 /** Own scopes and those of the roles, as the policy's decisions count them. */

@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Diagnostic } from '../base/diagnostic.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
+import type { Generations } from '../lifecycle/generations.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { Store, TokenUse } from '../store/token-store.ts';
@@ -25,7 +26,13 @@ export interface AdminOptions {
   readonly status: () => StatusReport | Promise<StatusReport>;
   readonly ready: () => Readiness | Promise<Readiness>;
   /** Takes notes of uses in the background; must not throw and must not block. */
-  readonly uses: { note(use: TokenUse): void };
+  readonly uses: {
+    note(use: TokenUse): void;
+    /** Writes out what has been noted, as far as the store takes it; never rejects. */
+    flush?(): Promise<void>;
+  };
+  /** The rules of classes about the use of old and new generations. */
+  readonly generations: Pick<Generations, 'retireOlder' | 'reused'>;
   readonly clock: Clock;
   readonly log: Logger;
 }

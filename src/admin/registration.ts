@@ -22,7 +22,12 @@ export function addRoute(app: FastifyInstance, route: AdminRoute, options: Admin
       const facts = requestFacts(request, route.path);
       const outcome = await authorize(request.raw.rawHeaders, facts.ip, route.scope, options.clock.now(), options);
       if (outcome.ok) callers.set(request, outcome.caller);
-      else recordDenial(outcome, facts, route, options);
+      else {
+        recordDenial(outcome, facts, route, options);
+        const { reuse } = outcome;
+        if (reuse !== undefined)
+          await options.generations.reused({ ...reuse, requestId: facts.requestId, ip: facts.ip });
+      }
       const refused = outcome.ok ? unsuitable(request, route) : outcome;
       if (refused === null) return;
       // The body is never read, so the connection cannot be used again.

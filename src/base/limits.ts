@@ -11,6 +11,8 @@ export const LIMITS = {
   pathSegments: 256,
   /** Admin API body, bytes. */
   adminBodyBytes: 64 * 1024,
+  /** Body of the holder's own endpoints, bytes. */
+  ownTokenBodyBytes: 4 * 1024,
   /** Policy, role and class files, bytes each. */
   policyFileBytes: 4 * 1024 * 1024,
   /** Old generations that a token record remembers, so that their reuse is told from an unknown token. */

@@ -38,13 +38,14 @@ export class AdminClient {
     return this.#call('GET', url, {}, undefined);
   }
 
-  post(path: string, body: JsonObject, headers: Readonly<Record<string, string>> = {}): Promise<JsonObject> {
-    return this.#call(
-      'POST',
-      this.#url(path),
-      { ...headers, 'content-type': 'application/json' },
-      JSON.stringify(body),
-    );
+  post(
+    path: string,
+    body: JsonObject,
+    headers: Readonly<Record<string, string>> = {},
+    timeoutMs: number = TIMEOUT_MS,
+  ): Promise<JsonObject> {
+    const sent = { ...headers, 'content-type': 'application/json' };
+    return this.#call('POST', this.#url(path), sent, JSON.stringify(body), timeoutMs);
   }
 
   postForm(path: string, form: Readonly<Record<string, string>>): Promise<JsonObject> {
@@ -61,6 +62,7 @@ export class AdminClient {
     url: URL,
     headers: Readonly<Record<string, string>>,
     body: string | undefined,
+    timeoutMs: number = TIMEOUT_MS,
   ): Promise<JsonObject> {
     let status: number;
     let text: string;
@@ -70,14 +72,16 @@ export class AdminClient {
         method,
         headers: { ...headers, accept: 'application/json', authorization: `Bearer ${this.#token}` },
         redirect: 'manual',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
         ...(body === undefined ? {} : { body }),
       });
       status = response.status;
       answeredByUs = response.headers.has('portcullis-request-id');
       text = await response.text();
     } catch (error) {
-      throw new CommandFailure(`the admin API at ${this.#origin.origin} cannot be reached: ${causeOf(error)}`);
+      throw new CommandFailure(
+        `the admin API at ${this.#origin.origin} cannot be reached: ${causeOf(error, timeoutMs)}`,
+      );
     }
     const answer = parseObject(text);
     // Whatever else listens there may answer 200 with JSON of its own; that is no empty list of tokens.
@@ -135,10 +139,10 @@ export function oneToken(text: string, where: string): string {
   return token;
 }
 
-function causeOf(error: unknown): string {
+function causeOf(error: unknown, timeoutMs: number = TIMEOUT_MS): string {
   if (!(error instanceof Error)) return 'unknown cause';
   if (speaksNoTls(error.cause)) return 'it does not speak TLS; did you mean http:// in place of https://?';
-  if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
+  if (error.name === 'TimeoutError') return `no answer within ${timeoutMs / 1000} s`;
   const cause: unknown = error.cause ?? error;
   if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
   return cause instanceof Error && cause.message !== '' ? cause.message : error.message;

@@ -4,6 +4,7 @@ import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
 import type { GatewayResponse } from './gateway-response.ts';
+import type { OwnTokenReason } from './own-token.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** A connection that asks to become a WebSocket, with what was read beyond the handshake. */
@@ -46,6 +47,10 @@ export class Exchange {
   /** The policy denied, but only reports. */
   wouldDeny: Reason | null = null;
   forwarded = false;
+  /** Let in, and answered by the gateway itself (the holder's own endpoints). */
+  served = false;
+  /** Why a call of the holder's own endpoints failed, where it is none of the reasons above. */
+  ownReason: OwnTokenReason | null = null;
   status = 0;
   bytesIn = 0;
   bytesOut = 0;

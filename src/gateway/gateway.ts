@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { problemAnswer } from './answer.ts';
 import { ClientAddresses } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
@@ -79,7 +80,10 @@ export class Gateway {
     if (this.inFlight === 0) this.onIdle?.();
   }
 
-  reportReuse(exchange: Exchange, tokenId: string, generation: number | null): void {
+  /** A promise only where the class wants more than the report: what then has to be done before the refusal is given. */
+  reportReuse(exchange: Exchange, outcome: Extract<AuthenticationOutcome, { ok: false }>): Promise<void> | undefined {
+    const { tokenId, generation, tokenClass } = outcome;
+    if (tokenId === null) return undefined;
     this.options.metrics.tokenEvent('reuse');
     this.options.audit.record({
       type: 'token.reuse',
@@ -90,5 +94,8 @@ export class Gateway {
       ip: exchange.client,
       details: { generation },
     });
+    if (generation === null || tokenClass === undefined) return undefined;
+    const { requestId, client: ip } = exchange;
+    return this.options.generations.reused({ tokenId, generation, tokenClass, requestId, ip }) ?? undefined;
   }
 }

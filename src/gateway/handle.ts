@@ -7,6 +7,7 @@ import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayResponse } from './gateway-response.ts';
 import { judge, type Verdict } from './judge.ts';
+import { OwnTokenCall, serveOwnToken } from './own-token.ts';
 import { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
 
@@ -87,7 +88,9 @@ function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {
   gateway.judged(exchange);
   try {
     if (verdict instanceof Permit) forward(gateway, verdict, exchange);
-    else gateway.answer(exchange, verdict);
+    else if (verdict instanceof OwnTokenCall) {
+      serveOwnToken(gateway, exchange, verdict).catch((error: unknown) => fault(gateway, exchange, error));
+    } else gateway.answer(exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);
   }

@@ -6,12 +6,13 @@ import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import { hostName, type RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
 
-export type Verdict = Permit | Refusal;
+export type Verdict = Permit | Refusal | OwnTokenCall;
 
 /**
  * From a request to a permit or a refusal: admission, one reading of head and path, one credential, authentication,
@@ -160,10 +161,9 @@ function authenticated(
 ): MaybePromise<Verdict> {
   if (!outcome.ok) {
     exchange.tokenId = outcome.tokenId;
-    if (outcome.reason === 'token_superseded' && outcome.tokenId !== null) {
-      gateway.reportReuse(exchange, outcome.tokenId, outcome.generation);
-    }
-    return refuse(outcome.reason);
+    const refusal = refuse(outcome.reason);
+    if (outcome.reason !== 'token_superseded') return refusal;
+    return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }
   exchange.principal = outcome.principal;
   exchange.scopes = effectiveScopes(policy, outcome.principal);
@@ -175,7 +175,23 @@ function authenticated(
     count: 1,
     generation: outcome.generation,
   });
-  return conclude(gateway, exchange, policy, match, request, outcome.principal);
+  if (outcome.retiresOlder !== true) return admit(gateway, exchange, policy, match, request, outcome);
+  return gateway.options.generations
+    .retireOlder(outcome.principal.tokenId, outcome.generation)
+    .then(() => admit(gateway, exchange, policy, match, request, outcome));
+}
+
+function admit(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch | null,
+  request: PolicyRequest,
+  { principal, generation }: Extract<AuthenticationOutcome, { ok: true }>,
+): MaybePromise<Verdict> {
+  const action = match === null ? ownTokenAction(exchange.path) : null;
+  if (action !== null) return new OwnTokenCall(action, principal, generation);
+  return conclude(gateway, exchange, policy, match, request, principal);
 }
 
 function conclude(

@@ -1,11 +1,13 @@
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
+import type { MaybePromise } from '../base/result.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
+import type { OwnTokenService } from './own-token.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
 export interface TrafficLimits {
@@ -40,6 +42,19 @@ export interface TlsMaterial {
   readonly clientCa: Buffer | null;
 }
 
+export interface GenerationRules {
+  /** Resolves when the generations that end with a use of this one are refused everywhere; rejects with a Fault. */
+  retireOlder(tokenId: string, used: number): Promise<void>;
+  /** An old generation was presented after its end. Never rejects; at once where nothing follows from it. */
+  reused(reuse: {
+    readonly tokenId: string;
+    readonly generation: number;
+    readonly tokenClass: string;
+    readonly requestId: string;
+    readonly ip: string;
+  }): MaybePromise<void>;
+}
+
 export interface GatewayOptions {
   readonly tls: TlsMaterial | null;
   readonly trustedProxies: readonly string[];
@@ -48,6 +63,10 @@ export interface GatewayOptions {
   readonly expiryWarningMs: number;
   readonly upstreams: ReadonlyMap<string, UpstreamOptions>;
   readonly authenticator: Authenticator;
+  /** The rules of classes about the use of old and new generations. */
+  readonly generations: GenerationRules;
+  /** What the holder of a token may do with it. */
+  readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };
   /** Takes notes of uses in the background; must not throw and must not block. */
   readonly uses: { note(use: TokenUse): void };

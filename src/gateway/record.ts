@@ -8,7 +8,7 @@ export function recordExchange(options: GatewayOptions, exchange: Exchange): voi
   const { metrics, clock } = options;
   const api = exchange.api?.name ?? '-';
   const rule = exchange.rule?.name ?? '-';
-  const allowed = exchange.forwarded;
+  const allowed = exchange.forwarded || exchange.served;
   const durationMs = clock.monotonic() - exchange.startedAt;
   metrics.request(
     api,
@@ -23,10 +23,10 @@ export function recordExchange(options: GatewayOptions, exchange: Exchange): voi
 
 function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number): AuditEventInput {
   const { principal } = exchange;
-  const reason = exchange.wouldDeny ?? exchange.reason;
+  const reason = exchange.wouldDeny ?? exchange.reason ?? exchange.ownReason;
   return {
     type: exchange.wouldDeny !== null ? 'access.would_deny' : allowed ? 'access.allowed' : 'access.denied',
-    outcome: allowed && exchange.reason === null ? 'success' : 'failure',
+    outcome: allowed && exchange.reason === null && exchange.ownReason === null ? 'success' : 'failure',
     reason: reason ?? undefined,
     request_id: exchange.requestId,
     trace_id: exchange.traceparent === null ? undefined : traceIdOf(exchange.traceparent),

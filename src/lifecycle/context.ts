@@ -8,7 +8,7 @@ import type { Store, StoredToken } from '../store/token-store.ts';
 
 /** What the changes of a token's life need; made once by the composition root. */
 export interface LifecycleContext {
-  readonly store: Pick<Store, 'load' | 'create' | 'replace' | 'withdraw'>;
+  readonly store: Pick<Store, 'load' | 'list' | 'create' | 'replace' | 'withdraw'>;
   readonly audit: Pick<AuditLog, 'record' | 'recordDurably'>;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'tokenEvent' | 'revocationPropagationSeconds'>;
@@ -22,6 +22,11 @@ export interface LifecycleContext {
   policy(): CompiledPolicy | null;
   /** Carries a revocation to whoever could still let the token in. Resolves when nobody can; rejects with a Fault. */
   propagate?(id: string): Promise<Propagation>;
+  /**
+   * Resolves when nobody decides by the record as it was before its last change, open streams left alone; rejects with a
+   * Fault where that could not be made sure of. Left out where every request reads the store.
+   */
+  spread?(id: string): Promise<unknown>;
 }
 
 /** How far a revocation has reached when its call returns. */
@@ -74,7 +79,10 @@ export interface TokenWithSecret {
 
 /** The members that every audit event about a token has. */
 export function tokenEvent(
-  type: Extract<AuditEventInput['type'], 'token.issued' | 'token.rotated' | 'token.revoked' | 'token.narrowed'>,
+  type: Extract<
+    AuditEventInput['type'],
+    'token.issued' | 'token.rotated' | 'token.revoked' | 'token.narrowed' | 'token.expired' | 'token.expiring'
+  >,
   record: TokenRecord,
   actor: Actor,
   details: NonNullable<AuditEventInput['details']>,

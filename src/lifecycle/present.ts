@@ -35,7 +35,11 @@ export interface PresentedToken {
     readonly grace_until: string;
     readonly last_used_at: string | null;
     readonly last_used_ip: string | null;
+    /** When it ends, or has ended, before `grace_until`: with the first use of a newer one. */
+    readonly retire: 'at_grace_end' | 'on_first_use';
   }[];
+  /** Why the token has ended before its time, or null. */
+  readonly expired_by: 'idle_expiry' | null;
 }
 
 /** Named member by member, so that a field added to the stored record stays inside until it is let out here. */
@@ -72,7 +76,9 @@ export function presentToken(stored: DescribedToken, now: number): PresentedToke
       grace_until: rfc3339(generation.grace_until),
       last_used_at: timeOrNull(generation.last_used_at),
       last_used_ip: generation.last_used_ip,
+      retire: generation.retire ?? 'at_grace_end',
     })),
+    expired_by: record.expired_by ?? null,
   };
 }
 

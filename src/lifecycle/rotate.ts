@@ -17,6 +17,8 @@ export interface RotateRequest {
   readonly grace?: string;
   /** Life of the new secret; at most the class's `max_ttl`. By default as long as the old one was made for. */
   readonly ttl?: string;
+  /** `on_first_use` ends the old secret as soon as the new one is used. A class that says so cannot be overruled. */
+  readonly retire?: TokenClass['retire'];
 }
 
 /**
@@ -25,18 +27,25 @@ export interface RotateRequest {
  * that a token that was issued for an hour does not gain a month by rotating itself.
  *
  * A rotation hands out a working secret, so the actor has to hold what the token holds, as for an issue, unless it is
- * that token. Faults as in `changeDurably`; the new secret is given to nobody then.
+ * that token. `onlyGeneration` refuses where that is no longer the newest one. Faults as in `changeDurably`; the new secret is given to nobody then.
  */
 export async function rotateToken(
   context: LifecycleContext,
   actor: Actor,
   id: string,
   request: RotateRequest,
+  bounds: { readonly onlyGeneration?: number } = {},
 ): Promise<Result<TokenWithSecret, LifecycleError>> {
   const policy = context.policy();
   if (policy === null)
     return err({ kind: 'conflict', message: 'no policy is loaded, so no class bounds the new secret' });
   const changed = await changeDurably(context, id, ({ record }, now) => {
+    if (bounds.onlyGeneration !== undefined && record.generation !== bounds.onlyGeneration) {
+      return err({
+        kind: 'conflict',
+        message: 'only the newest secret of a token can rotate it, and there is a newer one',
+      });
+    }
     const allowed = checkRotation(record, actor, policy, request, context.tokens.environment, now);
     if (!allowed.ok) return allowed;
     const { token } = remintToken(id, context.tokens);
@@ -45,6 +54,7 @@ export async function rotateToken(
       generation: next.generation,
       grace_until: new Date(allowed.value.graceUntil).toISOString(),
       expires_at: new Date(next.expires_at).toISOString(),
+      ...(allowed.value.retire === 'on_first_use' ? { retire: allowed.value.retire } : {}),
     });
     return ok({ record: next, event, outcome: token });
   });
@@ -57,6 +67,7 @@ interface CheckedRotation {
   readonly tokenClass: TokenClass;
   readonly graceUntil: number;
   readonly expiresAt: number;
+  readonly retire: TokenClass['retire'];
 }
 
 function checkRotation(
@@ -84,10 +95,14 @@ function checkRotation(
   const given = Math.min(record.expires_at - (record.rotated_at ?? record.created_at), tokenClass.maxTtlMs);
   const ttl = duration('ttl', request.ttl, given, tokenClass.maxTtlMs, tokenClass, errors);
   if (ttl <= 0 && errors.length === 0) errors.push({ path: 'ttl', message: 'must be longer than nothing' });
+  const retire = tokenClass.retire === 'on_first_use' ? tokenClass.retire : (request.retire ?? tokenClass.retire);
+  if (request.retire !== undefined && request.retire !== retire) {
+    errors.push({ path: 'retire', message: `class ${JSON.stringify(tokenClass.name)} wants ${retire}` });
+  }
   const forbidden = checkHolding(record, actor, policy);
   if (errors.length > 0) return err({ kind: 'invalid', errors });
   if (forbidden.length > 0) return err({ kind: 'forbidden', errors: forbidden });
-  return ok({ tokenClass, graceUntil: Math.min(now + grace, record.expires_at), expiresAt: now + ttl });
+  return ok({ tokenClass, graceUntil: Math.min(now + grace, record.expires_at), expiresAt: now + ttl, retire });
 }
 
 function checkHolding(record: TokenRecord, actor: Actor, policy: CompiledPolicy): FieldError[] {
@@ -127,10 +142,13 @@ function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: 
     grace_until: rotation.graceUntil,
     last_used_at: null,
     last_used_ip: null,
+    ...(rotation.retire === 'on_first_use' ? { retire: rotation.retire } : {}),
   };
   const { rotateEveryMs } = rotation.tokenClass;
+  // What was announced was the end of the generation before.
+  const { announced: _announced, ...kept } = record;
   return {
-    ...record,
+    ...kept,
     generation: record.generation + 1,
     digest,
     rotated_at: now,

@@ -10,12 +10,16 @@ import type { TlsMaterial } from '../gateway/options.ts';
 import { TrafficServer } from '../gateway/server.ts';
 import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
+import { ExpiryWatch } from '../lifecycle/expire.ts';
+import { Generations } from '../lifecycle/generations.ts';
 import type { Logger } from '../metrics/log.ts';
 import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
+import { ExpiryLoop } from './expiry-loop.ts';
 import { openStore } from './open-store.ts';
+import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
@@ -39,6 +43,8 @@ export class PolicyNotLoaded extends Error {
     this.diagnostics = diagnostics;
   }
 }
+
+const HOUR_MS = 3_600_000;
 
 /** What has been started, in order; undone in reverse, also when a later step fails. */
 type Undo = () => Promise<void> | void;
@@ -97,21 +103,8 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   gauges.start();
   undo.push(() => gauges.close());
 
-  const traffic = new TrafficServer({
-    tls: await readTls(config),
-    trustedProxies: config.listen.trustedProxies,
-    limits: config.listen.limits,
-    accept: config.tokens.accept,
-    expiryWarningMs: config.tokens.expiryWarningMs,
-    upstreams: config.upstreams,
-    authenticator,
-    policy,
-    uses,
-    audit,
-    metrics,
-    clock,
-    log,
-  });
+  // The listener closes streams on behalf of the lifecycle, and changes tokens through it.
+  let closeStreams = (_id: string): number => 0;
   const lifecycle: LifecycleContext = {
     store,
     audit,
@@ -128,10 +121,39 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
     propagate: async (id) => {
       const began = clock.monotonic();
-      const streams_closed = traffic.gateway.streams.closeToken(id);
+      const streams_closed = closeStreams(id);
       return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
     },
   };
+  const generations = new Generations(lifecycle, (error) => {
+    log.error({ err: error }, 'a token whose old secret was used again could not be revoked');
+  });
+  const traffic = new TrafficServer({
+    tls: await readTls(config),
+    trustedProxies: config.listen.trustedProxies,
+    limits: config.listen.limits,
+    accept: config.tokens.accept,
+    expiryWarningMs: config.tokens.expiryWarningMs,
+    upstreams: config.upstreams,
+    authenticator,
+    generations,
+    ownToken: createOwnTokenService(lifecycle),
+    policy,
+    uses,
+    audit,
+    metrics,
+    clock,
+    log,
+  });
+  closeStreams = (id) => traffic.gateway.streams.closeToken(id);
+  const expiry = new ExpiryLoop(new ExpiryWatch(lifecycle, announcedBefore(config.tokens.expiryWarningMs)), {
+    policy: () => policy.current(),
+    flushUses: () => uses.flush(),
+    clock,
+    log,
+  });
+  expiry.start();
+  undo.push(() => expiry.close());
   const admin = createAdmin(config, {
     store,
     audit,
@@ -142,6 +164,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     uses,
     traffic,
     lifecycle,
+    generations,
     startedAt,
     storeState,
   });
@@ -172,6 +195,11 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   };
 }
 
+/** When the coming end of a token is announced: at `expiry_warning`, and again on the last day and in the last hour. */
+function announcedBefore(expiryWarningMs: number): number[] {
+  return [expiryWarningMs, 24 * HOUR_MS, HOUR_MS].filter((within) => within <= expiryWarningMs);
+}
+
 interface AdminParts {
   readonly store: Store;
   readonly audit: AuditLog;
@@ -182,6 +210,7 @@ interface AdminParts {
   readonly uses: UsageNotes;
   readonly traffic: TrafficServer;
   readonly lifecycle: LifecycleContext;
+  readonly generations: Generations;
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
 }
@@ -223,6 +252,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
       return { ready: reasons.length === 0, reasons };
     },
     uses: parts.uses,
+    generations: parts.generations,
     clock: parts.lifecycle.clock,
     log: parts.log,
   });

@@ -21,6 +21,8 @@ export interface SupersededGeneration {
   readonly grace_until: number;
   readonly last_used_at: number | null;
   readonly last_used_ip: string | null;
+  /** Set where it ends as soon as a newer generation is used, at `grace_until` at the latest. */
+  readonly retire?: 'on_first_use';
 }
 
 /** A token as it is stored, under its id. Times are milliseconds since the Unix epoch; lists are never null. */
@@ -52,6 +54,10 @@ export interface TokenRecord {
   readonly digest: string;
   /** Newest first, at most LIMITS.supersededGenerations. */
   readonly superseded: readonly SupersededGeneration[];
+  /** Of the coming or past end of the current generation: what has been announced, so that it is announced once. */
+  readonly announced?: readonly string[];
+  /** Set where `expires_at` was brought forward because nobody used the token. */
+  readonly expired_by?: 'idle_expiry';
 }
 
 /** How a token was last used. Kept beside the record: it changes often and decides nothing. */

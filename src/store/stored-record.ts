@@ -73,7 +73,9 @@ function isTokenRecord(value: unknown, id: string): value is TokenRecord {
     isObject(record.claims) &&
     !Array.isArray(record.claims) &&
     Array.isArray(record.superseded) &&
-    record.superseded.every(isSuperseded)
+    record.superseded.every(isSuperseded) &&
+    (record.announced === undefined || isTexts(record.announced)) &&
+    (record.expired_by === undefined || record.expired_by === 'idle_expiry')
   );
 }
 
@@ -85,7 +87,8 @@ function isSuperseded(value: unknown): boolean {
     isText(entry.digest) &&
     isTime(entry.grace_until) &&
     isTimeOrNull(entry.last_used_at) &&
-    isTextOrNull(entry.last_used_ip)
+    isTextOrNull(entry.last_used_ip) &&
+    (entry.retire === undefined || entry.retire === 'on_first_use')
   );
 }
 

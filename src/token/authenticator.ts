@@ -15,13 +15,21 @@ export type TokenReason = Extract<
 >;
 
 export type AuthenticationOutcome =
-  | { readonly ok: true; readonly principal: Principal; readonly generation: number }
+  | {
+      readonly ok: true;
+      readonly principal: Principal;
+      readonly generation: number;
+      /** True where older generations end with this use (`retire: on_first_use`); nothing is answered before they have. */
+      readonly retiresOlder?: boolean;
+    }
   | {
       readonly ok: false;
       readonly reason: TokenReason;
       /** Set once the credential is proven to belong to that token (its digest matched), never before. */
       readonly tokenId: string | null;
       readonly generation: number | null;
+      /** Class of that token. */
+      readonly tokenClass?: string;
     };
 
 /**

@@ -2,6 +2,7 @@ import { equalDigests } from '../base/encoding.ts';
 import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
 import type { AuthenticationOutcome, TokenReason } from './authenticator.ts';
 
+type Allowed = Extract<AuthenticationOutcome, { ok: true }>;
 type Refusal = Extract<AuthenticationOutcome, { ok: false }>;
 
 /** A refusal that says nothing about any record: the credential has not been shown to belong to one. */
@@ -32,13 +33,15 @@ export function verifyOpaque(
   const refuse = (reason: TokenReason): Refusal => ({ ok: false, reason, tokenId: record.id, generation });
   // Revoked stays revoked, whatever else holds.
   if (record.revoked_at !== null) return refuse('token_revoked');
-  // An old generation after its grace: a reuse.
-  if (superseded !== null && !(now < superseded.grace_until)) return refuse('token_superseded');
+  // An old generation after its grace: a reuse, of which the class may have more to say.
+  if (superseded !== null && !(now < superseded.grace_until)) {
+    return { ...refuse('token_superseded'), tokenClass: record.class };
+  }
   // The end has come.
   if (!(now < record.expires_at)) return refuse('token_expired');
   // The beginning has not.
   if (record.not_before !== null && !(now >= record.not_before)) return refuse('token_not_yet_valid');
-  return {
+  const allowed: Allowed = {
     ok: true,
     generation,
     principal: {
@@ -57,6 +60,16 @@ export function verifyOpaque(
       supersededUntil: superseded === null ? null : superseded.grace_until,
     },
   };
+  return retiresOlder(record, generation, now) ? { ...allowed, retiresOlder: true } : allowed;
+}
+
+/** Whether a generation older than the one in use is to end with its first use, and has not yet. */
+function retiresOlder(record: TokenRecord, used: number, now: number): boolean {
+  // No older generation outlives the record's `grace_until`.
+  if (record.grace_until === null || now >= record.grace_until) return false;
+  return record.superseded.some(
+    ({ generation, retire, grace_until }) => retire === 'on_first_use' && generation < used && now < grace_until,
+  );
 }
 
 function matchGeneration(

@@ -15,6 +15,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import type { Diagnostic } from '../../src/base/diagnostic.ts';
 import { canonicalTarget } from '../../src/gateway/canonical-path.ts';
 import type { Actor, LifecycleContext } from '../../src/lifecycle/context.ts';
+import { Generations } from '../../src/lifecycle/generations.ts';
 import { type IssueRequest, issueToken } from '../../src/lifecycle/issue.ts';
 import { createLogger } from '../../src/metrics/log.ts';
 import { createMetrics } from '../../src/metrics/recorder.ts';
@@ -139,6 +140,7 @@ export async function startAdmin(
     }),
     ready: () => ({ ready: true, reasons: [] }),
     uses: { note: (use) => void uses.push(use) },
+    generations: new Generations(lifecycle, (error) => logged.push(String(error))),
     clock,
     log,
   });

@@ -19,7 +19,7 @@ describe('what is not there', () => {
 
     '/V1/tokens',
     '/v1/token',
-    '/v1/revocations',
+    '/v1/revocations/x',
     '/v1/tokens/x/y',
     '//v1/tokens',
   ])('%s is 404 without a look at token or body', async (path) => {

@@ -19,6 +19,7 @@ const PROMISED = [
   'POST /v1/explain',
   'POST /v1/introspect',
   'POST /v1/policies/reload',
+  'POST /v1/revocations',
   'POST /v1/revoke',
   'POST /v1/tokens',
   'POST /v1/tokens/{id}/revoke',

@@ -137,6 +137,32 @@ describe('portcullis token', { timeout: 180_000 }, () => {
     expect([after.status, after.stdout]).toEqual([1, 'active  false\n']);
   });
 
+  it('revokes what fits, after showing it', async () => {
+    for (const name of ['a', 'b']) {
+      const args = ['token', 'issue', '--name', name, '--owner', 'team-bulk', '--class', 'service'];
+      expect(
+        (await portcullis([...args, '--scopes', 'orders:read', '--out', `${name}.token`], { cwd, env })).status,
+      ).toBe(0);
+    }
+    const dry = await portcullis(['token', 'revoke', '--owner', 'team-bulk', '--dry-run'], { cwd, env });
+    expect([dry.status, dry.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^ID .*\n.*team-bulk.*\n.*\n2 tokens fit; nothing was changed\n$/),
+    ]);
+    const one = ['token', 'revoke', '--token-file', 'a.token', '--owner', 'team-bulk', '--reason', 'leaked', '--json'];
+    const first = await portcullis(one, { cwd, env });
+    expect([first.status, JSON.parse(first.stdout)]).toMatchObject([0, { matched: 1, revoked: 1 }]);
+    const all = await portcullis(['token', 'revoke', '--owner', 'team-bulk', '--reason', 'INC-7'], { cwd, env });
+    expect([all.status, all.stdout]).toEqual([
+      0,
+      expect.stringMatching(/\n1 token revoked, 1 had been revoked before\n$/),
+    ]);
+    const id = String(JSON.parse(first.stdout).tokens[0].id);
+    for (const wrong of [[], ['--reason', 'x'], [id, '--dry-run'], [id, '--owner', 'x', '--reason', 'x'], [id]]) {
+      expect((await portcullis(['token', 'revoke', ...wrong], { cwd, env })).status).toBe(2);
+    }
+  });
+
   it('prints every reason of a refusal', async () => {
     const args = ['token', 'issue', '--name', 'x', '--owner', 'y', '--class', 'service', '--scopes', 'billing:read'];
     const { status, stdout, stderr } = await portcullis([...args, '--ttl', '400d'], { cwd, env });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ADMIN_REASONS } from '../../src/admin/problem.ts';
 import { ADMIN_SCOPES } from '../../src/admin/route.ts';
 import { configJsonSchema } from '../../src/config/schema.ts';
+import { OWN_TOKEN_REASONS } from '../../src/gateway/own-token.ts';
 import { FAMILIES } from '../../src/metrics/families.ts';
 import { AUDIT_EVENT_TYPES } from '../../src/model/audit-event.ts';
 import { CONDITION_NAMES } from '../../src/model/condition.ts';
@@ -23,6 +24,15 @@ describe('docs/reasons.md', () => {
     expect(/^Status: (\d+)$/m.exec(text)?.[1]).toBe(String(REASONS[reason].status));
     expect(text).toContain('**When.**');
     expect(text).toContain('**What to do.**');
+  });
+});
+
+describe('docs/tokens.md', () => {
+  it('has one row for each reason of the holder’s own endpoints with its status, and no other', () => {
+    const rows = tableRows(section(readPage('docs/tokens.md'), "The holder's own endpoints"));
+    const documented = rows.map(([reason = '', status = '']) => [bare(reason), Number(status)]);
+    const there = Object.entries(OWN_TOKEN_REASONS).map(([reason, { status }]) => [reason, status]);
+    expect(documented.filter(([, status]) => Number(status) > 0)).toEqual(there);
   });
 });
 

@@ -73,8 +73,10 @@ describe('a presented token', () => {
           grace_until: '2030-01-01T02:00:00.000Z',
           last_used_at: '2030-01-01T00:00:00.001Z',
           last_used_ip: '10.0.0.1',
+          retire: 'at_grace_end',
         },
       ],
+      expired_by: null,
     });
     expect(JSON.stringify(presented)).not.toMatch(/d{64}|e{64}|digest/);
   });

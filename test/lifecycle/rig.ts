@@ -106,6 +106,7 @@ export async function openRig(redisUrl: string | null, pepper: Uint8Array | null
     interfere: {},
     context: {
       store: {
+        list: (filter, page) => (rig.interfere.list ?? store.list.bind(store))(filter, page),
         load: (id) => (rig.interfere.load ?? store.load.bind(store))(id),
         create: (record) => (rig.interfere.create ?? store.create.bind(store))(record),
         replace: (version, record) => (rig.interfere.replace ?? store.replace.bind(store))(version, record),

@@ -78,6 +78,8 @@ const refused = (reason: string, generation: number | null = null) => ({
   reason,
   tokenId: generation === null ? null : minted.id,
   generation,
+  // What the class has to say of a reuse is looked up by it.
+  ...(reason === 'token_superseded' ? { tokenClass: 'service' } : {}),
 });
 
 const principal = {

@@ -7,12 +7,14 @@ import { explainRoute } from './explain.ts';
 import { introspectionRoutes } from './introspection.ts';
 import { statusRoute } from './operations.ts';
 import { policyRoutes } from './policies.ts';
+import { revokeManyRoute } from './revocations.ts';
 import { tokenRoutes } from './tokens.ts';
 
 /** Every call that needs a token: what the server registers is what the OpenAPI document describes. */
 export function adminRoutes(options: AdminOptions, streams: EventStreams): AdminRoute[] {
   return [
     ...tokenRoutes(options),
+    revokeManyRoute(options),
     ...introspectionRoutes(options),
     explainRoute(options),
     ...policyRoutes(options),

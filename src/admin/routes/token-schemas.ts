@@ -29,9 +29,12 @@ export const NARROW_BODY = z.strictObject({
   ip: BLOCKS.optional(),
 });
 
+const RETIRE = z.enum(['at_grace_end', 'on_first_use']);
+
 export const ROTATE_BODY = z.strictObject({
   grace: DURATION.optional().meta({ description: 'How long the old secret goes on working' }),
   ttl: DURATION.optional(),
+  retire: RETIRE.optional().meta({ description: 'on_first_use ends the old secret as soon as the new one is used' }),
 });
 
 export const REVOKE_BODY = z.strictObject({ reason: TEXT });
@@ -80,8 +83,10 @@ const RECORD = z.strictObject({
       grace_until: AT,
       last_used_at: AT.nullable(),
       last_used_ip: z.string().nullable(),
+      retire: RETIRE,
     }),
   ),
+  expired_by: z.literal('idle_expiry').nullable(),
 }) satisfies z.ZodType<PresentedToken>;
 
 export const TOKEN_RECORD = RECORD.meta({ id: 'Token' });
@@ -93,13 +98,44 @@ export const TOKEN_WITH_SECRET = RECORD.extend({
     .meta({ description: 'The whole token, this once; null where an idempotent call is repeated' }),
 });
 
+const PROPAGATION = z.strictObject({
+  replicas: z.int(),
+  acknowledged: z.int(),
+  streams_closed: z.int(),
+  elapsed_ms: z.number(),
+});
+
 export const REVOCATION = z.strictObject({
   id: z.string(),
   revoked_at: AT,
-  propagation: z.strictObject({
-    replicas: z.int(),
-    acknowledged: z.int(),
-    streams_closed: z.int(),
-    elapsed_ms: z.number(),
-  }),
+  propagation: PROPAGATION,
+});
+
+export const REVOKE_MANY_BODY = z.strictObject({
+  subject: TEXT.optional(),
+  owner: TEXT.optional(),
+  class: TEXT.optional(),
+  jti: TEXT.optional().meta({ description: 'Id of a token' }),
+  issuer: TEXT.optional().meta({ description: 'Of JWTs; no token of this version has one' }),
+  issued_before: MOMENT.optional(),
+  seen_from: TEXT.optional().meta({ description: 'Address or CIDR block of the last use' }),
+  token: TEXT.trim().optional().meta({ description: 'A whole token, of whatever generation' }),
+  reason: TEXT.optional().meta({ description: 'Required, except where dry_run is true' }),
+  dry_run: z.boolean().optional().meta({ description: 'Only counts and lists' }),
+});
+
+const COUNTS = {
+  dry_run: z.boolean(),
+  matched: z.int(),
+  revoked: z.int(),
+  already_revoked: z.int(),
+  expired: z.int(),
+  failed: z.int(),
+};
+
+export const REVOKED_MANY = z.strictObject({
+  ...COUNTS,
+  tokens: z.array(z.strictObject({ id: z.string(), name: z.string(), owner: z.string(), class: z.string() })),
+  notes: z.array(z.string()),
+  propagation: PROPAGATION,
 });

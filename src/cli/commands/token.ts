@@ -14,6 +14,8 @@ import {
 import { type CommandContext, CommandFailure, EXIT, example, list } from '../command.ts';
 import { assignments, choice, whole } from '../option-values.ts';
 import { handOut, type SecretOptions } from '../secret-output.ts';
+import { registerRevoke } from './token-revoke.ts';
+import { ID, shown, tokenId } from './token-text.ts';
 
 export function registerToken(root: Command, context: CommandContext): void {
   const group = root.command('token').description('Issue, look at, rotate and revoke tokens through the admin API.');
@@ -170,9 +172,12 @@ function registerShow(group: Command, context: CommandContext): void {
   );
 }
 
+const RETIRE = ['at_grace_end', 'on_first_use'] as const;
+
 interface RotateOptions extends AdminOptions, SecretOptions {
   readonly grace?: string;
   readonly ttl?: string;
+  readonly retire?: string;
   readonly idempotencyKey?: string;
 }
 
@@ -181,7 +186,8 @@ function registerRotate(group: Command, context: CommandContext): void {
     .description('Give a token a new secret. The old one goes on working until its grace is over.')
     .argument('<id>', ID)
     .option('--grace <duration>', 'such as 24h; 0s ends the old secret at once', duration)
-    .option('--ttl <duration>', 'a new lifetime, such as 30d', duration);
+    .option('--ttl <duration>', 'a new lifetime, such as 30d', duration)
+    .option('--retire <when>', `when the old secret ends: ${RETIRE.join(' or ')}`, choice(RETIRE));
   example(command, 'portcullis token rotate 4yKqUc9QzT1B --grace 1h --out checkout.token --force');
   command.action(
     context.action(async (id: string, options: RotateOptions) => {
@@ -189,35 +195,13 @@ function registerRotate(group: Command, context: CommandContext): void {
       await handOut(context, options, async () => {
         const { token, ...record } = await client.post(
           `/v1/tokens/${tokenId(id)}/rotate`,
-          { grace: options.grace, ttl: options.ttl },
+          { grace: options.grace, ttl: options.ttl, retire: options.retire },
           idempotency(options.idempotencyKey),
         );
         const until = text(record['grace_until']);
         const old = until === null ? 'the old secret is over' : `the old secret works until ${until}`;
         return { token: text(token), record, summary: `token ${line(record)} rotated; ${old}` };
       });
-      return EXIT.ok;
-    }),
-  );
-}
-
-function registerRevoke(group: Command, context: CommandContext): void {
-  const command = withAdminOptions(group.command('revoke'))
-    .description('Revoke a token for good. When this returns, it is let in nowhere any more.')
-    .argument('<id>', ID)
-    .requiredOption('--reason <text>', 'why; it is recorded');
-  example(command, 'portcullis token revoke 4yKqUc9QzT1B --reason "leaked in a build log"');
-  command.action(
-    context.action(async (id: string, options: AdminOptions & { readonly reason: string; readonly json?: boolean }) => {
-      const client = await adminClient(options, context);
-      const answer = await client.post(`/v1/tokens/${tokenId(id)}/revoke`, { reason: options.reason });
-      if (options.json === true) context.output.json(answer);
-      else {
-        const propagation = asObject(answer['propagation']) ?? {};
-        const streams = Number(propagation['streams_closed'] ?? 0);
-        const closed = streams === 0 ? '' : `; ${streams} open stream${streams === 1 ? '' : 's'} closed`;
-        context.output.line(`token ${id} revoked at ${shown(answer['revoked_at'])}${closed}`);
-      }
       return EXIT.ok;
     }),
   );
@@ -244,8 +228,6 @@ function registerIntrospect(group: Command, context: CommandContext): void {
   );
 }
 
-const ID = 'the public id of the token (12 characters)';
-
 /** Longest input that can still be one token. */
 const LONGEST_INPUT = 64 * 1024;
 
@@ -262,12 +244,6 @@ function idempotency(key: string | undefined): Readonly<Record<string, string>> 
   return key === undefined ? {} : { 'idempotency-key': key };
 }
 
-/** A whole token in place of its id must not get into a URL, and so into somebody's log. */
-function tokenId(text: string): string {
-  if (/^[0-9A-Za-z]{12}$/.test(text)) return text;
-  throw new CommandFailure('expected the id of a token: 12 letters and digits', EXIT.usage);
-}
-
 /** Checked here so that it is a matter of usage; the API gets the text. */
 function duration(text: string): string {
   const parsed = parseDuration(text);
@@ -277,14 +253,6 @@ function duration(text: string): string {
 
 function text(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
-}
-
-function shown(value: unknown): string {
-  if (value === null) return '-';
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
-    return value.length === 0 ? '-' : value.join(', ');
-  }
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
 /** `4yKqUc9QzT1B (checkout, team-shop), until 2026-…` */
