@@ -1,6 +1,8 @@
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
+import type { ChangeKind, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { answerEnds, claimEnds } from '../idempotency-hold.ts';
+import { OwnChanges } from '../own-changes.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -13,6 +15,8 @@ import type {
   TokenPage,
   TokenUse,
 } from '../token-store.ts';
+import { AppendHint } from './append-hint.ts';
+import { ChangeKeys } from './change-keys.ts';
 import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
@@ -39,8 +43,9 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const timeoutMs = options.commandTimeoutMs ?? 1000;
   const keys = new Keys(options.keyPrefix);
   const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, new Availability(options.listen));
+  const hint = new AppendHint(() => createClient(options.connection, timeoutMs).client, keys.appended());
   await link.start();
-  return new RedisStore(link, keys, options.observe);
+  return new RedisStore(link, keys, hint, options.observe);
 }
 
 class RedisStore implements Store {
@@ -48,12 +53,17 @@ class RedisStore implements Store {
   readonly #link: RedisLink;
   readonly #keys: Keys;
   readonly #tokens: TokenKeys;
+  readonly #log: ChangeKeys;
+  readonly #hint: AppendHint;
+  readonly #own = new OwnChanges();
   readonly #observe: StoreObserver | undefined;
 
-  constructor(link: RedisLink, keys: Keys, observe: StoreObserver | undefined) {
+  constructor(link: RedisLink, keys: Keys, hint: AppendHint, observe: StoreObserver | undefined) {
     this.#link = link;
     this.#keys = keys;
     this.#tokens = new TokenKeys(link, keys);
+    this.#log = new ChangeKeys(link, keys);
+    this.#hint = hint;
     this.#observe = observe;
   }
 
@@ -74,11 +84,18 @@ class RedisStore implements Store {
   }
 
   replace(version: number, record: TokenRecord): Promise<boolean> {
-    return this.#timed('replace', () => this.#tokens.replace(version, record));
+    return this.#timed('replace', async () => {
+      if (!(await this.#tokens.replace(version, record))) return false;
+      await this.#append(record.id, record.revoked_at === null ? 'changed' : 'revoked');
+      return true;
+    });
   }
 
   withdraw(id: string): Promise<void> {
-    return this.#timed('withdraw', () => this.#tokens.withdraw(id));
+    return this.#timed('withdraw', async () => {
+      await this.#tokens.withdraw(id);
+      await this.#append(id, 'revoked');
+    });
   }
 
   recordUses(uses: readonly TokenUse[]): Promise<void> {
@@ -125,6 +142,31 @@ class RedisStore implements Store {
     });
   }
 
+  announce(id: string, kind: ChangeKind): Promise<LogPosition> {
+    const own = this.#own.take(id);
+    return own === null ? this.#timed('announce', () => this.#log.append(id, kind)) : Promise.resolve(own);
+  }
+
+  renew(replica: string, report: ReplicaReport): Promise<Renewal> {
+    return this.#timed('renew', () => this.#log.renew(replica, report));
+  }
+
+  muster(position: LogPosition): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(position));
+  }
+
+  forget(replica: string, renewals: number): Promise<boolean> {
+    return this.#timed('forget', () => this.#log.forget(replica, renewals));
+  }
+
+  leave(replica: string): Promise<void> {
+    return this.#timed('leave', () => this.#log.leave(replica));
+  }
+
+  onAppend(wake: () => void): () => Promise<void> {
+    return this.#hint.onAppend(wake);
+  }
+
   ping(): Promise<void> {
     return this.#timed('ping', async () => {
       // Not PING: Redis refuses that one alone of all reads while it cannot save, and a cluster answers it from any node.
@@ -133,7 +175,13 @@ class RedisStore implements Store {
   }
 
   close(): Promise<void> {
+    this.#hint.close();
     return this.#link.close();
+  }
+
+  /** The record is written: whoever remembers another one has to hear of it. */
+  async #append(id: string, kind: ChangeKind): Promise<void> {
+    this.#own.note(id, await this.#log.append(id, kind));
   }
 
   async #timed<T>(operation: string, work: () => Promise<T>): Promise<T> {
