@@ -17,6 +17,7 @@ import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { openStore } from './open-store.ts';
 import { PolicyHolder } from './policy-holder.ts';
+import { Replication } from './replication.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
 
@@ -90,7 +91,16 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
 
   const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
   const tokens = { prefix: config.tokens.prefix, environment: config.environment, pepper };
-  const authenticator = createAuthenticator({ ...tokens, store });
+  const replication = new Replication({ store, config: config.store, clock, metrics, log });
+  const { reader, replica } = replication;
+  const stale = (policy.current()?.apis ?? []).filter(({ onUnavailable }) => onUnavailable === 'serve_cached');
+  if (config.store.onUnavailable === 'serve_cached' || stale.length > 0) {
+    log.warn(
+      { max_stale_ms: config.store.maxStaleMs, apis: stale.map(({ name }) => name) },
+      'on_unavailable is serve_cached: while the store is lost, revoked tokens may be let in for as long as max_stale',
+    );
+  }
+  const authenticator = createAuthenticator({ ...tokens, store: reader });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
   undo.push(() => uses.close());
   const gauges = new StoreGauges(store, metrics, log, () => clock.now());
@@ -112,6 +122,9 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     clock,
     log,
   });
+  replication.attend(traffic.gateway.streams);
+  await replica.start();
+  undo.push(() => replica.close());
   const lifecycle: LifecycleContext = {
     store,
     audit,
@@ -125,12 +138,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     },
     tokens,
     policy: () => policy.current(),
-    // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
-    propagate: async (id) => {
-      const began = clock.monotonic();
-      const streams_closed = traffic.gateway.streams.closeToken(id);
-      return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
-    },
+    propagate: (id, kind) => replica.propagate(id, kind),
   };
   const admin = createAdmin(config, {
     store,
@@ -144,6 +152,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     lifecycle,
     startedAt,
     storeState,
+    replication,
   });
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
@@ -184,10 +193,11 @@ interface AdminParts {
   readonly lifecycle: LifecycleContext;
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
+  readonly replication: Replication;
 }
 
 function createAdmin(config: Config, parts: AdminParts): AdminServer {
-  const { store, policy, traffic } = parts;
+  const { store, policy, traffic, replication } = parts;
   const authenticator = createAuthenticator({ ...parts.lifecycle.tokens, store });
   return createAdminServer({
     version: packageVersion(),
@@ -211,16 +221,18 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     status: () => ({
       startedAt: parts.startedAt,
       store: { kind: store.kind, up: parts.storeState.up },
-      lease: null,
-      replicas: 1,
+      lease: replication.replica.status,
+      replicas: replication.replica.status.replicas,
       draining: traffic.gateway.draining,
     }),
     ready: async () => {
       const reasons: string[] = [];
       if (traffic.gateway.draining) reasons.push('draining');
       if (policy.current() === null) reasons.push('no policy is loaded');
+      // Behind a load balancer `serve_cached` is of use only while requests go on being sent here.
+      const able = reasons.length === 0 && replication.reader.mayServeStale;
       await store.ping().catch(() => reasons.push('the store cannot be reached'));
-      return { ready: reasons.length === 0, reasons };
+      return { ready: reasons.length === 0 || able, reasons };
     },
     uses: parts.uses,
     clock: parts.lifecycle.clock,
