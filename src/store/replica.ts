@@ -52,7 +52,7 @@ export interface Reach {
 
 /**
  * One process that lets tokens in: follows the log, holds the lease, and makes its own changes known to the others.
- * See docs/adr/0011-log-and-lease.md for why it holds.
+ * See docs/adr/0012-log-and-lease.md for why it holds.
  */
 export class Replica {
   readonly id = randomBytes(9).toString('base64url');
