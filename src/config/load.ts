@@ -145,7 +145,7 @@ function warnings(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
   const found: Diagnostic[] = [];
   if (store.on_unavailable === 'serve_cached') {
     const message =
-      'serve_cached has no effect in this version: every request reads the store, and nothing is served from a cache';
+      'serve_cached weakens revocation: while the store is lost, a revoked token may be let in for as long as max_stale';
     found.push(diagnostic(document, 'warning', ['store', 'on_unavailable'], message));
   }
   if (audit.sinks.length === 0 && !document.damaged(['audit', 'sinks'])) {

@@ -18,8 +18,7 @@ const REDIS_KEYS = [
   'wait_timeout',
 ] as const;
 
-const ON_UNAVAILABLE =
-  'When the store is lost: deny, or serve_cached for at most max_stale (weakens revocation; no effect in this version).';
+const ON_UNAVAILABLE = 'When the store is lost: deny, or serve_cached for at most max_stale (weakens revocation).';
 
 /** `store`: what belongs to one kind only has no default here, so that its presence with the other kind is seen. */
 export function storeSchema(source: SecretSource) {

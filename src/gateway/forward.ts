@@ -37,11 +37,18 @@ export function forward(gateway: Gateway, permit: Permit, exchange: Exchange): v
     gateway.answer(exchange, refuse('upstream_unreachable'));
     return;
   }
+  // Since its token was looked up the request may have waited, for its rate limit for one.
+  const refused = gateway.streams.refusal(exchange);
+  if (refused !== null) {
+    gateway.answer(exchange, refuse(refused));
+    return;
+  }
   const headers = upstreamHeaders(gateway, permit, exchange, upstream.options);
   if (upstream.options.preserveHost && head.host !== '') headers.push('host', head.host);
   if (head.framing === 'length') headers.push('content-length', String(head.contentLength));
   const body = bodyOf(gateway, exchange);
   const forwarding = new Forwarding(gateway, exchange, body, upstream);
+  gateway.streams.enter(forwarding);
   exchange.response.owner = forwarding;
   exchange.forwarded = true;
   exchange.upstreamStartedAt = gateway.options.clock.monotonic();
@@ -77,11 +84,15 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   #interimAnswers = 0;
   /** Counters of the client's socket when its tunnel began. */
   #tunnelStart: { readonly bytesRead: number; readonly bytesWritten: number } | null = null;
+  /** Counted among the open streams. */
+  #opened = false;
+  expiresAt: number | null;
   /** The answer is complete, or has been replaced by one of the gateway's own. */
   #ended = false;
 
   constructor(gateway: Gateway, exchange: Exchange, body: RequestBody | null, upstream: Upstream) {
     this.exchange = exchange;
+    this.expiresAt = exchange.principal?.expiresAt ?? null;
     this.#gateway = gateway;
     this.#response = exchange.response;
     this.#body = body;
@@ -209,13 +220,15 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     }
     if (!this.#ended || !this.#response.writableFinished) this.#controller?.abort(new Stopped());
     this.#body?.destroy();
-    this.#gateway.streams.ended(this);
+    this.#gateway.streams.ended(this, this.#opened);
     this.#gateway.record(exchange);
   }
 
-  /** Ends an open stream from this side (drain, revocation): the client sees it cut off. */
-  close(): void {
-    this.#cutOff();
+  /** Ends the exchange from this side (drain, revocation, the token's end). */
+  close(reason: Reason): void {
+    const begun = this.#ended || this.#tunnelStart !== null || this.#response.headersSent;
+    if (!begun) this.#replace(reason);
+    else this.#cutOff();
   }
 
   #answered(status: number): void {
@@ -232,6 +245,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   #open(): boolean {
     const refused = this.#gateway.streams.open(this);
     if (refused !== null) this.#replace(refused);
+    this.#opened = refused === null && this.exchange.streaming;
     return refused === null;
   }
 

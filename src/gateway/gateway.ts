@@ -35,7 +35,7 @@ export class Gateway {
     this.heads = new RequestHeadReader(new HeaderKinds(options.accept.map(({ header }) => header)), options.accept);
     this.addresses = new ClientAddresses(options.trustedProxies);
     this.upstreams = new Upstreams(options.upstreams, options.limits.connections);
-    this.streams = new LiveStreams(options.metrics);
+    this.streams = new LiveStreams(options.metrics, options.clock);
   }
 
   /** The one way out for a request that the upstream does not answer. */

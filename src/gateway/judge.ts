@@ -48,7 +48,11 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
     }
     return refuse('token_missing');
   }
-  const outcome = gateway.options.authenticator.authenticate(head.credential, gateway.options.clock.now());
+  const outcome = gateway.options.authenticator.authenticate(
+    head.credential,
+    gateway.options.clock.now(),
+    exchange.api?.onUnavailable ?? null,
+  );
   return outcome instanceof Promise
     ? outcome.then((settled) => authenticated(gateway, exchange, policy, match, request, settled))
     : authenticated(gateway, exchange, policy, match, request, outcome);

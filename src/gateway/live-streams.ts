@@ -1,55 +1,95 @@
+import type { Clock } from '../base/clock.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { Reason } from '../model/reason.ts';
+import type { CompiledApi } from '../policy/compiled-policy.ts';
 import type { Exchange } from './exchange.ts';
 
-/** A request whose answer is still open, and the way to end it. */
+/** A permitted request that is not over yet, and the way to end it. */
 export interface LiveStream {
   readonly exchange: Exchange;
-  close(): void;
+  /** When its token ends, milliseconds since the epoch; null without a token. Moves when the record is changed. */
+  expiresAt: number | null;
+  /** The client is told the reason where it has seen nothing of an answer yet; otherwise the answer is visibly cut off. */
+  close(reason: Reason): void;
 }
 
 /** Revoked tokens that are remembered; older ones have long no request left that began before its revocation. */
 const MAX_REVOKED = 10_000;
 
+/** Tokens without a request under way whose places are kept, so that the next request need not make one. */
+const KEPT_PLACES = 1_000;
+
+/** Longest delay of a timer (Node: a signed 32-bit number of milliseconds). */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
 /**
- * The open answers of this process, by token: all that are too large or too long to be written at once. Those without
- * an end of their own (`exchange.streaming`: WebSockets and event streams) are counted, and closed by a drain.
+ * The requests under way of this process, by token, from the moment they are permitted: WebSockets, event streams,
+ * downloads, and also those whose answer has not begun. Answers without an end of their own (`exchange.streaming`) are
+ * counted, and closed by a drain.
  */
 export class LiveStreams {
   readonly #byToken = new Map<string, Set<LiveStream>>();
-  /** Tokens whose streams were closed: a request that was let in before may open its stream only now. */
+  /** A request that was let in before its token was revoked may come to be permitted only now. */
   readonly #revoked = new Set<string>();
   readonly #metrics: Metrics;
+  readonly #clock: Clock;
   #draining = false;
+  /** One timer for all: the earliest end of a token that has had a request under way. */
+  #nextExpiry = Number.POSITIVE_INFINITY;
+  #timer: NodeJS.Timeout | null = null;
 
-  constructor(metrics: Metrics) {
+  constructor(metrics: Metrics, clock: Clock) {
     this.#metrics = metrics;
+    this.#clock = clock;
   }
 
-  /** Why the stream must not open after all: things have changed since the request was let in. Null when it is open. */
-  open(stream: LiveStream): Reason | null {
-    const { tokenId, streaming, api } = stream.exchange;
-    const key = tokenId ?? '';
-    if (this.#revoked.has(key)) return 'token_revoked';
-    if (this.#draining && streaming) return 'draining';
+  /** What has become of the request's token since it was looked up. Null: nothing. */
+  refusal({ tokenId, principal }: Exchange): Reason | null {
+    if (tokenId === null || principal === null) return null;
+    if (this.#revoked.size > 0 && this.#revoked.has(tokenId)) return 'token_revoked';
+    return principal.expiresAt <= this.#clock.now() ? 'token_expired' : null;
+  }
+
+  /** In one go with `refusal`: no moment lies between the last look at the token and its being found here. */
+  enter(stream: LiveStream): void {
+    const key = stream.exchange.tokenId ?? '';
     const streams = this.#byToken.get(key);
     if (streams === undefined) this.#byToken.set(key, new Set([stream]));
     else streams.add(stream);
-    if (streaming) this.#metrics.streamsOpen(api?.name ?? '-', 1);
+    if (stream.expiresAt !== null && stream.expiresAt < this.#nextExpiry) this.#expectExpiry(stream.expiresAt);
+  }
+
+  /** The answer begins, and it is a long one. Why it must not after all, or null. */
+  open({ exchange: { streaming, api } }: LiveStream): Reason | null {
+    if (!streaming) return null;
+    if (this.#draining) return 'draining';
+    this.#metrics.streamsOpen(api?.name ?? '-', 1);
     return null;
   }
 
-  /** Called when a stream has ended by itself or was closed; of one that never opened, nothing is known. */
-  ended(stream: LiveStream): void {
-    const { tokenId, streaming, api } = stream.exchange;
+  /** Exactly once for what has entered. `opened`: it was counted by `open`. */
+  ended(stream: LiveStream, opened: boolean): void {
+    const { tokenId, api } = stream.exchange;
     const key = tokenId ?? '';
     const streams = this.#byToken.get(key);
-    if (streams?.delete(stream) !== true) return;
-    if (streams.size === 0) this.#byToken.delete(key);
-    if (streaming) this.#metrics.streamsOpen(api?.name ?? '-', -1);
+    if (streams !== undefined) {
+      streams.delete(stream);
+      if (streams.size === 0 && this.#byToken.size > KEPT_PLACES) this.#byToken.delete(key);
+    }
+    if (opened) this.#metrics.streamsOpen(api?.name ?? '-', -1);
   }
 
-  /** Closes the open streams of a revoked token, now and from now on; returns how many were open. */
+  /** Whether anything of the token is under way. */
+  has(tokenId: string): boolean {
+    return (this.#byToken.get(tokenId)?.size ?? 0) > 0;
+  }
+
+  /** Every token that has something under way. */
+  tokens(): string[] {
+    return [...this.#byToken].filter(([id, streams]) => id !== '' && streams.size > 0).map(([id]) => id);
+  }
+
+  /** Closes what is under way of a revoked token, now and from now on; returns how much that was. */
   closeToken(tokenId: string): number {
     this.#revoked.delete(tokenId);
     this.#revoked.add(tokenId);
@@ -57,18 +97,67 @@ export class LiveStreams {
       const [oldest = ''] = this.#revoked;
       this.#revoked.delete(oldest);
     }
-    return this.#close([...(this.#byToken.get(tokenId) ?? [])]);
+    return this.#close([...(this.#byToken.get(tokenId) ?? [])], 'token_revoked');
+  }
+
+  /** Closes what is under way of a token that the store does not know (any more). */
+  closeUnknown(tokenId: string): number {
+    return this.#close([...(this.#byToken.get(tokenId) ?? [])], 'token_unknown');
+  }
+
+  /** The end of a token has moved. */
+  expireAt(tokenId: string, expiresAt: number): void {
+    for (const stream of this.#byToken.get(tokenId) ?? []) stream.expiresAt = expiresAt;
+    if (this.has(tokenId) && expiresAt < this.#nextExpiry) this.#expectExpiry(expiresAt);
+  }
+
+  /** Closes what was let in before a moment (monotonic) and nobody can vouch for any more. */
+  closeUncovered(beganBefore: number, concerns: (api: CompiledApi | null) => boolean): number {
+    const uncovered = this.#all().filter(
+      ({ exchange }) => exchange.principal !== null && exchange.startedAt < beganBefore && concerns(exchange.api),
+    );
+    return this.#close(uncovered, 'store_unavailable');
   }
 
   /** Closes what would not end by itself, and lets nothing of the kind open any more. */
   drain(): number {
     this.#draining = true;
-    const all = [...this.#byToken.values()].flatMap((streams) => [...streams]);
-    return this.#close(all.filter(({ exchange }) => exchange.streaming));
+    const endless = this.#all().filter(({ exchange }) => exchange.streaming);
+    return this.#close(endless, 'draining');
   }
 
-  #close(streams: readonly LiveStream[]): number {
-    for (const stream of streams) stream.close();
+  #all(): LiveStream[] {
+    return [...this.#byToken.values()].flatMap((streams) => [...streams]);
+  }
+
+  #close(streams: readonly LiveStream[], reason: Reason): number {
+    for (const stream of streams) {
+      // Its own end is heard of later: until then nobody is to close, and count, it again.
+      this.#byToken.get(stream.exchange.tokenId ?? '')?.delete(stream);
+      stream.close(reason);
+    }
     return streams.length;
+  }
+
+  #expectExpiry(at: number): void {
+    this.#nextExpiry = at;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const delay = Math.min(Math.max(0, at - this.#clock.now()), MAX_DELAY_MS);
+    this.#timer = setTimeout(() => this.#expire(), delay);
+    this.#timer.unref();
+  }
+
+  #expire(): void {
+    const now = this.#clock.now();
+    const all = this.#all();
+    this.#timer = null;
+    this.#nextExpiry = Number.POSITIVE_INFINITY;
+    this.#close(
+      all.filter(({ expiresAt }) => expiresAt !== null && expiresAt <= now),
+      'token_expired',
+    );
+    let next = Number.POSITIVE_INFINITY;
+    for (const { expiresAt } of all) if (expiresAt !== null && expiresAt > now) next = Math.min(next, expiresAt);
+    if (next < this.#nextExpiry) this.#expectExpiry(next);
   }
 }

@@ -4,6 +4,7 @@ import type { Metrics } from '../metrics/metrics.ts';
 import type { AuditEventInput } from '../model/audit-event.ts';
 import type { TokenRecord } from '../model/token-record.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
+import type { ChangeKind } from '../store/change-log.ts';
 import type { Store, StoredToken } from '../store/token-store.ts';
 
 /** What the changes of a token's life need; made once by the composition root. */
@@ -20,8 +21,11 @@ export interface LifecycleContext {
   };
   /** The policy in force; null while none could be loaded: then nothing is issued or rotated. */
   policy(): CompiledPolicy | null;
-  /** Carries a revocation to whoever could still let the token in. Resolves when nobody can; rejects with a Fault. */
-  propagate?(id: string): Promise<Propagation>;
+  /**
+   * Carries a change to whoever may still decide by the record as it was. Resolves when nobody can; rejects with a
+   * Fault where that could not be made sure of.
+   */
+  propagate?(id: string, kind: ChangeKind): Promise<Propagation>;
   /**
    * Resolves when nobody decides by the record as it was before its last change, open streams left alone; rejects with a
    * Fault where that could not be made sure of. Left out where every request reads the store.
@@ -29,7 +33,7 @@ export interface LifecycleContext {
   spread?(id: string): Promise<unknown>;
 }
 
-/** How far a revocation has reached when its call returns. */
+/** How far a change has reached when its call returns. */
 export interface Propagation {
   readonly replicas: number;
   readonly acknowledged: number;

@@ -35,6 +35,9 @@ export async function changeDurably<T>(
     if (event !== null) {
       if (!(await replaceOrPutBack(context, stored, record))) continue;
       await recordOrPutBack(context, stored.record, record, event);
+      // So that the answer is true everywhere: a new secret works, what was taken away is gone. The change stands in the
+      // log, so where nobody could be asked it takes hold within a lease.
+      await context.propagate?.(id, 'changed').catch(() => undefined);
     }
     return ok({ stored: { record, usage: stored.usage }, outcome });
   }

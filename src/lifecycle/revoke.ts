@@ -86,7 +86,7 @@ async function markRevoked(
 /** Where nobody else could let the token in, this process is the one replica. */
 async function propagate(context: LifecycleContext, id: string): Promise<Propagation> {
   const started = context.clock.monotonic();
-  const propagation = (await context.propagate?.(id)) ?? {
+  const propagation = (await context.propagate?.(id, 'revoked')) ?? {
     replicas: 1,
     acknowledged: 1,
     streams_closed: 0,

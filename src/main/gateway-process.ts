@@ -21,6 +21,7 @@ import { ExpiryLoop } from './expiry-loop.ts';
 import { openStore } from './open-store.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
+import { Replication } from './replication.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
 
@@ -96,15 +97,22 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
 
   const pepper = config.tokens.pepper === null ? null : Buffer.from(config.tokens.pepper.reveal());
   const tokens = { prefix: config.tokens.prefix, environment: config.environment, pepper };
-  const authenticator = createAuthenticator({ ...tokens, store });
+  const replication = new Replication({ store, config: config.store, clock, metrics, log });
+  const { reader, replica } = replication;
+  const stale = (policy.current()?.apis ?? []).filter(({ onUnavailable }) => onUnavailable === 'serve_cached');
+  if (config.store.onUnavailable === 'serve_cached' || stale.length > 0) {
+    log.warn(
+      { max_stale_ms: config.store.maxStaleMs, apis: stale.map(({ name }) => name) },
+      'on_unavailable is serve_cached: while the store is lost, revoked tokens may be let in for as long as max_stale',
+    );
+  }
+  const authenticator = createAuthenticator({ ...tokens, store: reader });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
   undo.push(() => uses.close());
   const gauges = new StoreGauges(store, metrics, log, () => clock.now());
   gauges.start();
   undo.push(() => gauges.close());
 
-  // The listener closes streams on behalf of the lifecycle, and changes tokens through it.
-  let closeStreams = (_id: string): number => 0;
   const lifecycle: LifecycleContext = {
     store,
     audit,
@@ -118,12 +126,8 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     },
     tokens,
     policy: () => policy.current(),
-    // Every request reads the store, so a revoked record is refused from here on; what is left are the open streams.
-    propagate: async (id) => {
-      const began = clock.monotonic();
-      const streams_closed = closeStreams(id);
-      return { replicas: 1, acknowledged: 1, streams_closed, elapsed_ms: clock.monotonic() - began };
-    },
+    propagate: (id, kind) => replica.propagate(id, kind),
+    spread: (id) => replica.propagate(id, 'changed'),
   };
   const generations = new Generations(lifecycle, (error) => {
     log.error({ err: error }, 'a token whose old secret was used again could not be revoked');
@@ -145,7 +149,9 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     clock,
     log,
   });
-  closeStreams = (id) => traffic.gateway.streams.closeToken(id);
+  replication.attend(traffic.gateway.streams);
+  await replica.start();
+  undo.push(() => replica.close());
   const expiry = new ExpiryLoop(new ExpiryWatch(lifecycle, announcedBefore(config.tokens.expiryWarningMs)), {
     policy: () => policy.current(),
     flushUses: () => uses.flush(),
@@ -167,6 +173,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     generations,
     startedAt,
     storeState,
+    replication,
   });
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
@@ -213,10 +220,11 @@ interface AdminParts {
   readonly generations: Generations;
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
+  readonly replication: Replication;
 }
 
 function createAdmin(config: Config, parts: AdminParts): AdminServer {
-  const { store, policy, traffic } = parts;
+  const { store, policy, traffic, replication } = parts;
   const authenticator = createAuthenticator({ ...parts.lifecycle.tokens, store });
   return createAdminServer({
     version: packageVersion(),
@@ -240,16 +248,18 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     status: () => ({
       startedAt: parts.startedAt,
       store: { kind: store.kind, up: parts.storeState.up },
-      lease: null,
-      replicas: 1,
+      lease: replication.replica.status,
+      replicas: replication.replica.status.replicas,
       draining: traffic.gateway.draining,
     }),
     ready: async () => {
       const reasons: string[] = [];
       if (traffic.gateway.draining) reasons.push('draining');
       if (policy.current() === null) reasons.push('no policy is loaded');
+      // Behind a load balancer `serve_cached` is of use only while requests go on being sent here.
+      const able = reasons.length === 0 && replication.reader.mayServeStale;
       await store.ping().catch(() => reasons.push('the store cannot be reached'));
-      return { ready: reasons.length === 0, reasons };
+      return { ready: reasons.length === 0 || able, reasons };
     },
     uses: parts.uses,
     generations: parts.generations,

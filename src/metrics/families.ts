@@ -117,6 +117,12 @@ export const FAMILIES = {
     type: 'counter',
     labels: [],
   },
+  staleAnswers: {
+    name: 'portcullis_stale_answers_total',
+    help: 'Token look-ups answered without lease and store, because of on_unavailable: serve_cached.',
+    type: 'counter',
+    labels: [],
+  },
   auditEvents: {
     name: 'portcullis_audit_events_total',
     help: 'Audit events written.',

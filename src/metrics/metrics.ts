@@ -25,6 +25,7 @@ export interface Metrics {
   storeOperationSeconds(operation: string, seconds: number): void;
   cacheHit(): void;
   cacheMiss(): void;
+  staleAnswer(): void;
   auditEvent(sink: string): void;
   auditDropped(sink: string): void;
   policyInfo(version: string): void;

@@ -45,6 +45,7 @@ class Recorder implements MetricsRecorder {
   readonly #storeOperationDuration = new HistogramFamily(FAMILIES.storeOperationDuration);
   readonly #cacheHits = new ScalarFamily(FAMILIES.cacheHits);
   readonly #cacheMisses = new ScalarFamily(FAMILIES.cacheMisses);
+  readonly #staleAnswers = new ScalarFamily(FAMILIES.staleAnswers);
   readonly #auditEvents = new ScalarFamily(FAMILIES.auditEvents);
   readonly #auditDropped = new ScalarFamily(FAMILIES.auditDropped);
   readonly #policyInfo = new ScalarFamily(FAMILIES.policyInfo);
@@ -53,6 +54,7 @@ class Recorder implements MetricsRecorder {
   readonly #decisionSeries = this.#decisionDuration.series('');
   readonly #cacheHit = this.#cacheHits.cell();
   readonly #cacheMiss = this.#cacheMisses.cell();
+  readonly #stale = this.#staleAnswers.cell();
   /** Names of status codes, so that none is made per answer. */
   readonly #codes = Array.from({ length: 600 }, (_, code) => (code < 100 ? 'other' : String(code)));
 
@@ -135,6 +137,10 @@ class Recorder implements MetricsRecorder {
     this.#cacheMiss.value += 1;
   }
 
+  staleAnswer(): void {
+    this.#stale.value += 1;
+  }
+
   auditEvent(sink: string): void {
     this.#auditEvents.cell(sink).value += 1;
     this.#auditDropped.cell(sink);
@@ -177,6 +183,7 @@ class Recorder implements MetricsRecorder {
       this.#storeOperationDuration,
       this.#cacheHits,
       this.#cacheMisses,
+      this.#staleAnswers,
       this.#auditEvents,
       this.#auditDropped,
       this.#policyInfo,

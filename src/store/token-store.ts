@@ -1,5 +1,6 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record.ts';
+import type { ChangeLog } from './change-log.ts';
 
 /**
  * The store's contract, split by privilege: the data plane holds a reader, the lifecycle a writer.
@@ -9,9 +10,15 @@ import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record
  * cannot be parsed is a fault too, never "not found".
  */
 export interface TokenReader {
-  /** One point read. At once (no promise) where the store is in this process. */
-  find(id: string): MaybePromise<TokenRecord | null>;
+  /**
+   * One point read, or an answer from memory that is as good. At once (no promise) where the store is in this process
+   * or nothing has to be read. `whenUnavailable` null: as the store is configured.
+   */
+  find(id: string, whenUnavailable?: WhenUnavailable | null): MaybePromise<TokenRecord | null>;
 }
+
+/** What becomes of a request while the store cannot be asked: refused, or answered from what was known last. */
+export type WhenUnavailable = 'deny' | 'serve_cached';
 
 /** A record together with what optimistic replacement and an administrator need. */
 export interface StoredToken {
@@ -49,6 +56,7 @@ export interface TokenWriter {
   /**
    * Replaces the record if it still has `version`; durable when it resolves. False when it has changed meanwhile or
    * is gone. A record that is revoked stays revoked: the store itself refuses (false) a replacement that would lift it.
+   * The change stands in the log when it resolves; a crash in between is one that nobody was told of.
    */
   replace(version: number, record: TokenRecord): Promise<boolean>;
   /** Removes a record that was never acknowledged to anybody. Never used on a token that was handed out. */
@@ -103,7 +111,7 @@ export interface TokenCounts {
   readonly truncated?: boolean;
 }
 
-export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore {
+export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore, ChangeLog {
   readonly kind: 'embedded' | 'redis';
   /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
   ping(): Promise<void>;

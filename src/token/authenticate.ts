@@ -16,7 +16,7 @@ export interface AuthenticatorOptions {
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { prefix, environment, pepper, store } = options;
   return {
-    authenticate(credential, now) {
+    authenticate(credential, now, whenUnavailable = null) {
       // Longer than any credential that is looked at.
       if (credential.length > LIMITS.credentialBytes) return unprovenRefusal('token_malformed');
       // A JWT (base64url of `{"`…, RFC 7515 §3.1), and no issuer is trusted.
@@ -29,7 +29,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       // Ours, made for another environment: nothing to look up here.
       if (parsed.value.environment !== environment) return unprovenRefusal('token_wrong_environment');
       const digest = digestToken(credential, pepper);
-      const found = store.find(parsed.value.id);
+      const found = store.find(parsed.value.id, whenUnavailable);
       if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now);
       return found.then((record): AuthenticationOutcome => verifyOpaque(record, digest, environment, now));
     },

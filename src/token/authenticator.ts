@@ -1,6 +1,7 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
+import type { WhenUnavailable } from '../store/token-store.ts';
 
 export type TokenReason = Extract<
   Reason,
@@ -34,10 +35,14 @@ export type AuthenticationOutcome =
 
 /**
  * Turns one raw credential into a principal or a refusal; the only entry to this room. At once where the store is in
- * this process. Throws (or rejects with) a Fault `store_unavailable`; a doubt is never a principal.
+ * this process or the record is remembered. `whenUnavailable` null: as the store is configured. Throws (or rejects with) a Fault `store_unavailable`; a doubt is never a principal.
  */
 export interface Authenticator {
-  authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome>;
+  authenticate(
+    credential: string,
+    now: number,
+    whenUnavailable?: WhenUnavailable | null,
+  ): MaybePromise<AuthenticationOutcome>;
   /** True when the text has the shape of a token of ours (prefix and length), valid or not: such text is never forwarded. */
   resembles(credential: string): boolean;
 }

@@ -335,12 +335,12 @@ describe('the store', () => {
     });
   });
 
-  it('warns that serve_cached has no effect yet', async () => {
+  it('warns of what serve_cached gives up', async () => {
     const { config, told } = await load('store: { on_unavailable: serve_cached, max_stale: 10s }');
     expect(config?.store).toMatchObject({ onUnavailable: 'serve_cached', maxStaleMs: 10_000 });
     expect(told).toEqual([
-      '1:26: warning: store.on_unavailable: serve_cached has no effect in this version: every request reads the store, ' +
-        'and nothing is served from a cache',
+      '1:26: warning: store.on_unavailable: serve_cached weakens revocation: while the store is lost, a revoked token ' +
+        'may be let in for as long as max_stale',
     ]);
   });
 });

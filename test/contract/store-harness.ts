@@ -14,6 +14,8 @@ export interface StoreData {
   open(observe?: StoreObserver): Promise<Store>;
   /** Overwrites the stored text of a record, past the store. */
   damage(id: string, text: string): Promise<void>;
+  /** Appends entries to the log, past the store, until the newest one has this number. */
+  fillLog(number: number): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -43,6 +45,13 @@ async function embeddedData(): Promise<StoreData> {
       stores.push(store);
       return store;
     },
+    fillLog: async (number) => {
+      const database = new DatabaseSync(join(path, 'portcullis.db'), { timeout: 2000 });
+      database.exec(`
+        WITH RECURSIVE more(n) AS (SELECT max(number) + 1 FROM change_log UNION ALL SELECT n + 1 FROM more WHERE n < ${number})
+        INSERT INTO change_log (number, nonce, kind, id) SELECT n, n, 'changed', 'token' FROM more`);
+      database.close();
+    },
     damage: async (id, text) => {
       const database = new DatabaseSync(join(path, 'portcullis.db'), { timeout: 2000 });
       database.prepare('UPDATE token SET record = ? WHERE id = ?').run(text, id);
@@ -63,6 +72,16 @@ function redisData(url: string): StoreData {
       const store = await openRedisStore({ connection: { kind: 'standalone', url }, keyPrefix, observe });
       stores.push(store);
       return store;
+    },
+    fillLog: async (number) => {
+      const redis = new Redis(url);
+      const [newest] = await redis.xrevrange(`${keyPrefix}:{log}:changes`, '+', '-', 'COUNT', 1);
+      const pipeline = redis.pipeline();
+      for (let next = Number(newest?.[0].split('-')[0]) + 1; next <= number; next += 1) {
+        pipeline.xadd(`${keyPrefix}:{log}:changes`, `${next}-${next}`, 'kind', 'changed', 'id', 'token');
+      }
+      await pipeline.exec();
+      await redis.quit();
     },
     damage: async (id, text) => {
       const redis = new Redis(url);

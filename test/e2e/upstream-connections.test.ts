@@ -93,6 +93,33 @@ describe('connections to an upstream', () => {
     });
   });
 
+  it('take no more of an upload than the upstream reads', async () => {
+    upstream.onConnection = (socket) => socket.pause();
+    const size = 120_000_000;
+    const socket = await openSocket(api.gateway.port);
+    socket.write(api.request('PUT /x', `Content-Length: ${size}\r\n`));
+    const block = Buffer.alloc(1_000_000);
+    let written = 0;
+    // Until nobody has taken anything for a while.
+    await new Promise<void>((resolve) => {
+      let quiet = setTimeout(resolve, 1000);
+      const more = (): void => {
+        clearTimeout(quiet);
+        quiet = setTimeout(resolve, 1000);
+        while (written < size) {
+          written += block.length;
+          if (!socket.write(block)) {
+            socket.once('drain', more);
+            return;
+          }
+        }
+      };
+      more();
+    });
+    expect(written).toBeLessThan(40_000_000);
+    socket.destroy();
+  });
+
   it('carry a chunked upload piece by piece, not when it is complete', async () => {
     const socket = await openSocket(api.gateway.port);
     const listener = new Listener(socket);

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { TestGateway } from '../support/gateway.ts';
+import { plantToken } from '../support/planted-token.ts';
 import { problemOf, sendRaw, statusOf } from '../support/raw-client.ts';
 import { TestUpstream } from '../support/upstream.ts';
 
@@ -140,6 +141,25 @@ describe('WebSockets', () => {
     const closed = once(second, 'close');
     for (const ws of sockets.clients) ws.terminate();
     await closed;
+  });
+
+  it('are closed when their token ends, also when it was made to end earlier after they were opened', async () => {
+    const ends = Date.now() + 1500;
+    const soon = await plantToken(gateway.folder, { expires_at: ends });
+    const narrowed = await gateway.issue();
+    const kept = open('/chat/room');
+    const all = [
+      kept,
+      ...[soon, narrowed].map(({ token }) => open('/chat/room', { authorization: `Bearer ${token}` })),
+    ];
+    await Promise.all(all.map((ws) => once(ws, 'open')));
+    const closed = Promise.all(all.slice(1).map((ws) => once(ws, 'close')));
+    const expires_at = new Date(ends + 200).toISOString();
+    expect((await gateway.admin('PATCH', `/v1/tokens/${narrowed.id}`, { expires_at })).status).toBe(200);
+    await closed;
+    expect(Date.now()).toBeGreaterThanOrEqual(ends + 200);
+    expect(kept.readyState).toBe(WebSocket.OPEN);
+    kept.terminate();
   });
 
   it('are closed when their token is revoked, before the call returns', async () => {

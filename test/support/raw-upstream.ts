@@ -91,6 +91,7 @@ export class RawUpstream {
   readonly connections: { readonly socket: Socket; text: string }[] = [];
   readonly #server: Server;
   answer: (request: RawRequest, socket: Socket) => string | null;
+  onConnection: (socket: Socket) => void = () => undefined;
   /** Answers a request that is not complete yet, once its body has begun; null: waits for the rest. */
   answerPartial: (() => string) | null = null;
 
@@ -149,5 +150,6 @@ export class RawUpstream {
         if (text !== null) socket.write(text, 'latin1');
       }
     });
+    this.onConnection(socket);
   }
 }

@@ -30,6 +30,20 @@ export class Keys {
     return `${this.#prefix}:idempotency:${sha256(key).toString('hex')}`;
   }
 
+  /** The log of changes. It shares its slot with the replicas that follow it. */
+  changes(): string {
+    return `${this.#prefix}:{log}:changes`;
+  }
+
+  replicas(): string {
+    return `${this.#prefix}:{log}:replicas`;
+  }
+
+  /** The channel on which an appended entry is made known. */
+  appended(): string {
+    return `${this.#prefix}:appended`;
+  }
+
   checkpoint(chain: string): string {
     return `${this.#prefix}:checkpoint:${chain}`;
   }

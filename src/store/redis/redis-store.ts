@@ -1,6 +1,8 @@
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
+import type { ChangeKind, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { answerEnds, claimEnds } from '../idempotency-hold.ts';
+import { OwnChanges } from '../own-changes.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -13,6 +15,8 @@ import type {
   TokenPage,
   TokenUse,
 } from '../token-store.ts';
+import { AppendHint } from './append-hint.ts';
+import { ChangeKeys } from './change-keys.ts';
 import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
@@ -43,8 +47,9 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const keys = new Keys(options.keyPrefix);
   const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, new Availability(options.listen));
   const changes = options.wait === undefined ? null : openChanges(options.connection, timeoutMs, options.wait);
+  const hint = new AppendHint(() => createClient(options.connection, timeoutMs).client, keys.appended());
   await Promise.all([link.start(), changes?.link.start()]);
-  return new RedisStore(link, keys, changes, options.observe);
+  return new RedisStore(link, keys, changes, hint, options.observe);
 }
 
 interface Changes {
@@ -65,13 +70,18 @@ class RedisStore implements Store {
   readonly #keys: Keys;
   readonly #tokens: TokenKeys;
   readonly #changes: Changes | null;
+  readonly #log: ChangeKeys;
+  readonly #hint: AppendHint;
+  readonly #own = new OwnChanges();
   readonly #observe: StoreObserver | undefined;
 
-  constructor(link: RedisLink, keys: Keys, changes: Changes | null, observe: StoreObserver | undefined) {
+  constructor(link: RedisLink, keys: Keys, changes: Changes | null, hint: AppendHint, observe: StoreObserver | undefined) {
     this.#link = link;
     this.#keys = keys;
     this.#changes = changes;
     this.#tokens = new TokenKeys(link, keys, changes?.replicated ?? null);
+    this.#log = new ChangeKeys(link, keys);
+    this.#hint = hint;
     this.#observe = observe;
   }
 
@@ -92,11 +102,18 @@ class RedisStore implements Store {
   }
 
   replace(version: number, record: TokenRecord): Promise<boolean> {
-    return this.#timed('replace', () => this.#tokens.replace(version, record));
+    return this.#timed('replace', async () => {
+      if (!(await this.#tokens.replace(version, record))) return false;
+      await this.#append(record.id, record.revoked_at === null ? 'changed' : 'revoked');
+      return true;
+    });
   }
 
   withdraw(id: string): Promise<void> {
-    return this.#timed('withdraw', () => this.#tokens.withdraw(id));
+    return this.#timed('withdraw', async () => {
+      await this.#tokens.withdraw(id);
+      await this.#append(id, 'revoked');
+    });
   }
 
   recordUses(uses: readonly TokenUse[]): Promise<void> {
@@ -143,6 +160,31 @@ class RedisStore implements Store {
     });
   }
 
+  announce(id: string, kind: ChangeKind): Promise<LogPosition> {
+    const own = this.#own.take(id);
+    return own === null ? this.#timed('announce', () => this.#log.append(id, kind)) : Promise.resolve(own);
+  }
+
+  renew(replica: string, report: ReplicaReport): Promise<Renewal> {
+    return this.#timed('renew', () => this.#log.renew(replica, report));
+  }
+
+  muster(position: LogPosition): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(position));
+  }
+
+  forget(replica: string, renewals: number): Promise<boolean> {
+    return this.#timed('forget', () => this.#log.forget(replica, renewals));
+  }
+
+  leave(replica: string): Promise<void> {
+    return this.#timed('leave', () => this.#log.leave(replica));
+  }
+
+  onAppend(wake: () => void): () => Promise<void> {
+    return this.#hint.onAppend(wake);
+  }
+
   ping(): Promise<void> {
     return this.#timed('ping', async () => {
       // Not PING: Redis refuses that one alone of all reads while it cannot save, and a cluster answers it from any node.
@@ -151,7 +193,13 @@ class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#hint.close();
     await Promise.all([this.#link.close(), this.#changes?.link.close()]);
+  }
+
+  /** The record is written: whoever remembers another one has to hear of it. */
+  async #append(id: string, kind: ChangeKind): Promise<void> {
+    this.#own.note(id, await this.#log.append(id, kind));
   }
 
   async #timed<T>(operation: string, work: () => Promise<T>): Promise<T> {

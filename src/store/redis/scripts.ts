@@ -112,6 +112,54 @@ const SAVE_CHECKPOINT = `
   return 1
 `;
 
+/*
+ * The log is a stream whose ids are `<number>-<nonce>`; numbers grow by one, nonces are random. Its first entry stands
+ * for the log itself: one that was emptied gets another. The replicas are a hash: `n:<id>` renewals, `a:<id>` the
+ * position that the replica has applied, `c:<id>` how many streams it closed for the newest ones.
+ */
+const NEWEST = `
+  local function newest()
+    local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+    return found[1] and found[1][1]
+  end
+`;
+
+/** nonce, kind, token id, entries to keep, channel → position. The publication may fail: it is only a hint. */
+const APPEND_CHANGE = `${NEWEST}
+  local last = newest()
+  local number = last and tonumber(string.match(last, '^%d+')) or 0
+  local position = string.format('%.0f', number + 1) .. '-' .. ARGV[1]
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], position, 'kind', ARGV[2], 'id', ARGV[3])
+  redis.pcall('PUBLISH', ARGV[5], position)
+  return position
+`;
+
+/** replica, applied or '', closed, nonce, number of entries → newest position, number of replicas, broken, entries */
+const RENEW_REPLICA = `${NEWEST}
+  if not newest() then redis.call('XADD', KEYS[1], '1-' .. ARGV[4], 'kind', 'changed', 'id', '') end
+  redis.call('HINCRBY', KEYS[2], 'n:' .. ARGV[1], 1)
+  redis.call('HSET', KEYS[2], 'a:' .. ARGV[1], ARGV[2], 'c:' .. ARGV[1], ARGV[3])
+  local replicas = redis.call('HLEN', KEYS[2]) / 3
+  if ARGV[2] == '' then return { newest(), replicas, 1, {} } end
+  local entries = redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[5])
+  if not entries[1] or entries[1][1] ~= ARGV[2] then return { newest(), replicas, 1, {} } end
+  table.remove(entries, 1)
+  return { newest(), replicas, 0, entries }
+`;
+
+/** position → whether it is in the log, and the hash of the replicas */
+const MUSTER_REPLICAS = `
+  local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+  return { #found, redis.call('HGETALL', KEYS[2]) }
+`;
+
+/** replica, renewals → 1 when it was there and had renewed so often; without a number it goes in any case */
+const FORGET_REPLICA = `
+  if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'n:' .. ARGV[1]) ~= ARGV[2] then return 0 end
+  redis.call('HDEL', KEYS[1], 'n:' .. ARGV[1], 'a:' .. ARGV[1], 'c:' .. ARGV[1])
+  return 1
+`;
+
 export const SCRIPTS = {
   createToken: { numberOfKeys: 1, lua: CREATE },
   replaceToken: { numberOfKeys: 1, lua: REPLACE },
@@ -122,6 +170,10 @@ export const SCRIPTS = {
   rememberAnswer: { numberOfKeys: 1, lua: REMEMBER },
   releaseAnswer: { numberOfKeys: 1, lua: RELEASE },
   saveAuditCheckpoint: { numberOfKeys: 1, lua: SAVE_CHECKPOINT },
+  appendChange: { numberOfKeys: 1, lua: APPEND_CHANGE },
+  renewReplica: { numberOfKeys: 2, lua: RENEW_REPLICA },
+  musterReplicas: { numberOfKeys: 2, lua: MUSTER_REPLICAS },
+  forgetReplica: { numberOfKeys: 1, lua: FORGET_REPLICA },
 } as const;
 
 type Text = string | number;
@@ -150,5 +202,28 @@ declare module 'ioredis' {
     rememberAnswer(key: string, now: Text, ends: Text, fingerprint: string, value: string): Result<number, Context>;
     releaseAnswer(key: string): Result<number, Context>;
     saveAuditCheckpoint(key: string, seq: Text, hash: string, time: Text): Result<number, Context>;
+    appendChange(
+      log: string,
+      nonce: Text,
+      kind: string,
+      id: string,
+      keep: Text,
+      channel: string,
+    ): Result<string, Context>;
+    renewReplica(
+      log: string,
+      replicas: string,
+      replica: string,
+      applied: string,
+      closed: string,
+      nonce: Text,
+      count: Text,
+    ): Result<[last: string, replicas: number, broken: number, entries: [string, string[]][]], Context>;
+    musterReplicas(
+      log: string,
+      replicas: string,
+      position: string,
+    ): Result<[present: number, replicas: string[]], Context>;
+    forgetReplica(replicas: string, replica: string, renewals: Text): Result<number, Context>;
   }
 }

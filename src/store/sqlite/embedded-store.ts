@@ -2,6 +2,8 @@ import { statSync } from 'node:fs';
 import { Fault } from '../../model/fault.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
+import type { ChangeKind, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
+import { OwnChanges } from '../own-changes.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -14,11 +16,13 @@ import type {
   TokenPage,
   TokenUse,
 } from '../token-store.ts';
+import { ChangeLogTable } from './change-log-table.ts';
 import { CheckpointTable } from './checkpoint-table.ts';
 import { IdempotencyTable } from './idempotency-table.ts';
 import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 import { TokenTable } from './token-table.ts';
+import { transact } from './transact.ts';
 import { UsageTable } from './usage-table.ts';
 
 export interface EmbeddedStoreOptions {
@@ -46,6 +50,8 @@ class EmbeddedStore implements Store {
   readonly #inode: number;
   readonly #tokens: TokenTable;
   readonly #usage: UsageTable;
+  readonly #log: ChangeLogTable;
+  readonly #own = new OwnChanges();
   readonly #checkpoints: CheckpointTable;
   readonly #idempotency: IdempotencyTable;
   readonly #availability: Availability;
@@ -55,7 +61,8 @@ class EmbeddedStore implements Store {
     this.#database = database;
     this.#inode = statSync(database.file).ino;
     this.#usage = new UsageTable(database.relaxed);
-    this.#tokens = new TokenTable(database.durable, this.#usage);
+    this.#log = new ChangeLogTable(database.durable, database.registry);
+    this.#tokens = new TokenTable(database.durable, this.#usage, this.#log);
     this.#checkpoints = new CheckpointTable(database.durable);
     this.#idempotency = new IdempotencyTable(database.durable);
     this.#availability = new Availability(options.listen);
@@ -89,11 +96,44 @@ class EmbeddedStore implements Store {
   }
 
   async replace(version: number, record: TokenRecord): Promise<boolean> {
-    return this.#timed('replace', () => this.#tokens.replace(version, record));
+    const position = this.#timed('replace', () => this.#tokens.replace(version, record));
+    this.#appended(record.id, position);
+    return position !== null;
   }
 
   async withdraw(id: string): Promise<void> {
-    this.#timed('withdraw', () => this.#tokens.withdraw(id));
+    this.#appended(
+      id,
+      this.#timed('withdraw', () => this.#tokens.withdraw(id)),
+    );
+  }
+
+  async announce(id: string, kind: ChangeKind): Promise<LogPosition> {
+    const own = this.#own.take(id);
+    if (own !== null) return own;
+    const position = this.#timed('announce', () => transact(this.#database.durable, () => this.#log.append(id, kind)));
+    this.#log.committed();
+    return position;
+  }
+
+  async renew(replica: string, report: ReplicaReport): Promise<Renewal> {
+    return this.#timed('renew', () => this.#log.renew(replica, report));
+  }
+
+  async muster(position: LogPosition): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(position));
+  }
+
+  async forget(replica: string, renewals: number): Promise<boolean> {
+    return this.#timed('forget', () => this.#log.forget(replica, renewals));
+  }
+
+  async leave(replica: string): Promise<void> {
+    this.#timed('leave', () => this.#log.leave(replica));
+  }
+
+  onAppend(wake: () => void): () => Promise<void> {
+    return this.#log.onAppend(wake);
   }
 
   async recordUses(uses: readonly TokenUse[]): Promise<void> {
@@ -146,9 +186,17 @@ class EmbeddedStore implements Store {
 
   async close(): Promise<void> {
     this.#availability.silence();
-    for (const database of [this.#database.relaxed, this.#database.durable]) {
+    this.#log.close();
+    const { registry, relaxed, durable } = this.#database;
+    for (const database of [registry, relaxed, durable]) {
       if (database.isOpen) database.close();
     }
+  }
+
+  #appended(id: string, position: LogPosition | null): void {
+    if (position === null) return;
+    this.#own.note(id, position);
+    this.#log.committed();
   }
 
   /** Whether reads work is what the listener hears: a failed write tells its caller, and the data plane goes on. */

@@ -9,6 +9,9 @@ import { SQLITE_BUSY, sqliteCode } from './sqlite-fault.ts';
 /** How long a statement waits for another process's write, milliseconds. It blocks this process meanwhile. */
 const LOCK_WAIT_MS = 2000;
 
+/** The same for the registry of processes. */
+const REGISTRY_WAIT_MS = 20;
+
 /** Largest write-ahead log that is left behind after a checkpoint, bytes. */
 const WAL_BYTES = 16 * 1024 * 1024;
 
@@ -18,6 +21,8 @@ export interface EmbeddedDatabase {
   readonly durable: DatabaseSync;
   /** Commits survive the end of the process, and reach the disk with the next durable one. For usage alone. */
   readonly relaxed: DatabaseSync;
+  /** As relaxed, and gives up at once where another process writes: for what is tried again soon. */
+  readonly registry: DatabaseSync;
 }
 
 /** Opens `portcullis.db` in `folder`, and makes both (0600 and 0700) where they are not there. */
@@ -33,19 +38,20 @@ export function openDatabase(folder: string): EmbeddedDatabase {
       cause: error,
     });
   }
-  const durable = connect(file, 'FULL');
+  const durable = connect(file, 'FULL', LOCK_WAIT_MS);
   try {
     prepareSchema(durable, file);
     syncFolder(folder);
-    return { file, durable, relaxed: connect(file, 'NORMAL') };
+    const relaxed = connect(file, 'NORMAL', LOCK_WAIT_MS);
+    return { file, durable, relaxed, registry: connect(file, 'NORMAL', REGISTRY_WAIT_MS) };
   } catch (error) {
     durable.close();
     throw error;
   }
 }
 
-function connect(file: string, synchronous: 'FULL' | 'NORMAL'): DatabaseSync {
-  const database = new DatabaseSync(file, { timeout: LOCK_WAIT_MS });
+function connect(file: string, synchronous: 'FULL' | 'NORMAL', timeout: number): DatabaseSync {
+  const database = new DatabaseSync(file, { timeout });
   try {
     isPrepared(database, file);
     const mode = writeAheadLog(database);

@@ -3,7 +3,7 @@ import { Fault } from '../../model/fault.ts';
 import { transact } from './transact.ts';
 
 /** Layout of the file, in `PRAGMA user_version`. A higher one was written by a newer release and is refused. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** `PRAGMA application_id`: tells our file from any other SQLite database ("Port" in ASCII). */
 const APPLICATION_ID = 0x506f7274;
@@ -55,14 +55,32 @@ const SCHEMA = `
   CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 `;
 
+/** Layout 2: the log of changes, which is never without an entry, and the processes that follow it. */
+const CHANGE_LOG = `
+  CREATE TABLE change_log (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    nonce INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO change_log (nonce, kind, id) VALUES (random() & 0x7fffffffffff, 'changed', '');
+  CREATE TABLE replica (
+    id TEXT PRIMARY KEY NOT NULL,
+    renewals INTEGER NOT NULL,
+    applied TEXT,
+    closed TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+`;
+
 /**
- * Whether the file holds our tables; false for one that is still empty. Throws Fault `internal` for anything else,
+ * Whether the file holds our tables; false for one that is still empty or has an older layout. Throws Fault `internal` for anything else,
  * before a byte of it is changed.
  */
 export function isPrepared(database: DatabaseSync, file: string): boolean {
   const version = pragma(database, 'user_version');
   if (pragma(database, 'application_id') === APPLICATION_ID) {
     if (version === SCHEMA_VERSION) return true;
+    if (version < SCHEMA_VERSION) return false;
     throw new Fault(
       'internal',
       `${file}: written by a newer release (layout ${version}; this one knows ${SCHEMA_VERSION}); upgrade, or use another folder`,
@@ -73,12 +91,13 @@ export function isPrepared(database: DatabaseSync, file: string): boolean {
   throw new Fault('internal', `${file}: an SQLite database, but not a token store; use another folder`);
 }
 
-/** Makes the tables in a new file. */
+/** Makes the tables in a new file, and those that an older one lacks. */
 export function prepareSchema(database: DatabaseSync, file: string): void {
   // One writer at a time: of two processes that open a new file together, the second finds the tables made.
   transact(database, () => {
     if (isPrepared(database, file)) return;
-    database.exec(SCHEMA);
+    if (pragma(database, 'application_id') !== APPLICATION_ID) database.exec(SCHEMA);
+    database.exec(CHANGE_LOG);
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
   });

@@ -1,11 +1,13 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { LIMITS } from '../../base/limits.ts';
 import { TOKEN_STATUSES, type TokenRecord, type TokenStatus, type TokenUsage } from '../../model/token-record.ts';
+import type { LogPosition } from '../change-log.ts';
 import { decodeCursor, encodeCursor, type ListPosition } from '../list-cursor.ts';
 import { RecordDecoder } from '../record-decoder.ts';
 import { decodeRecord, encodeRecord, withGenerationUses } from '../stored-record.ts';
 import type { StoredToken, TokenCounts, TokenFilter, TokenPage } from '../token-store.ts';
 import { TokenTally } from '../token-tally.ts';
+import type { ChangeLogTable } from './change-log-table.ts';
 import { integer, type Row, text } from './row.ts';
 import { transact } from './transact.ts';
 import type { UsageTable } from './usage-table.ts';
@@ -29,14 +31,16 @@ const CURSOR_KIND = 'e';
 export class TokenTable {
   readonly #database: DatabaseSync;
   readonly #usage: UsageTable;
+  readonly #log: ChangeLogTable;
   readonly #decoder = new RecordDecoder();
   readonly #find: StatementSync;
   readonly #load: StatementSync;
   readonly #insert: StatementSync;
   readonly #update: StatementSync;
 
-  constructor(database: DatabaseSync, usage: UsageTable) {
+  constructor(database: DatabaseSync, usage: UsageTable, log: ChangeLogTable) {
     this.#database = database;
+    this.#log = log;
     this.#usage = usage;
     this.#find = database.prepare('SELECT record FROM token WHERE id = ?');
     this.#load = database.prepare(`${SELECT_STORED} WHERE token.id = ?`);
@@ -65,17 +69,22 @@ export class TokenTable {
     return this.#insert.run({ ...columns(record), created_at: record.created_at }).changes === 1;
   }
 
-  replace(version: number, record: TokenRecord): boolean {
-    return this.#update.run({ ...columns(record), version }).changes === 1;
+  /** Record and log change together. Null where nothing was replaced. */
+  replace(version: number, record: TokenRecord): LogPosition | null {
+    return transact(this.#database, () => {
+      if (this.#update.run({ ...columns(record), version }).changes !== 1) return null;
+      return this.#log.append(record.id, record.revoked_at === null ? 'changed' : 'revoked');
+    });
   }
 
   /** A revoked record is left alone: were it removed, its id could come back valid. */
-  withdraw(id: string): void {
-    transact(this.#database, () => {
+  withdraw(id: string): LogPosition | null {
+    return transact(this.#database, () => {
       const removed = this.#database.prepare('DELETE FROM token WHERE id = ? AND revoked_at IS NULL').run(id).changes;
-      if (removed === 0) return;
+      if (removed === 0) return null;
       this.#database.prepare('DELETE FROM token_usage WHERE id = ?').run(id);
       this.#database.prepare('DELETE FROM generation_usage WHERE id = ?').run(id);
+      return this.#log.append(id, 'revoked');
     });
   }
 

@@ -1,0 +1,164 @@
+import { randomInt } from 'node:crypto';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import {
+  type ChangeKind,
+  decodeClosed,
+  encodeClosed,
+  LOG_ENTRIES,
+  type LogEntry,
+  type LogPosition,
+  type Muster,
+  RENEWAL_ENTRIES,
+  type Renewal,
+  type ReplicaReport,
+} from '../change-log.ts';
+import { integer, type Row, text } from './row.ts';
+
+const MAX_NONCE = 2 ** 47;
+
+/** How often another process's changes are looked for while there is another process, milliseconds. */
+const WATCH_MS = 5;
+
+/** The log as a table, and the processes that follow it. */
+export class ChangeLogTable {
+  readonly #registry: DatabaseSync;
+  readonly #append: StatementSync;
+  readonly #trim: StatementSync;
+  readonly #from: StatementSync;
+  readonly #newest: StatementSync;
+  readonly #entry: StatementSync;
+  readonly #version: StatementSync;
+  readonly #register: StatementSync;
+  readonly #replicas: StatementSync;
+  readonly #count: StatementSync;
+  readonly #forget: StatementSync;
+  readonly #leave: StatementSync;
+  readonly #wakes = new Set<() => void>();
+  #watching: NodeJS.Timeout | null = null;
+  #seenVersion = -1;
+  #seenNumber = -1;
+
+  /** `durable` holds the records; `registry` waits for nobody's lock, and what it writes may be lost with the machine. */
+  constructor(durable: DatabaseSync, registry: DatabaseSync) {
+    this.#registry = registry;
+    this.#append = durable.prepare('INSERT INTO change_log (nonce, kind, id) VALUES (:nonce, :kind, :id)');
+    this.#trim = durable.prepare('DELETE FROM change_log WHERE number <= ?');
+    this.#from = durable.prepare(
+      'SELECT number, nonce, kind, id FROM change_log WHERE number >= ? ORDER BY number LIMIT ?',
+    );
+    this.#newest = durable.prepare('SELECT number, nonce FROM change_log ORDER BY number DESC LIMIT 1');
+    this.#entry = durable.prepare('SELECT 1 AS found FROM change_log WHERE number = ? AND nonce = ?');
+    this.#version = durable.prepare('PRAGMA data_version');
+    this.#register = registry.prepare(`
+      INSERT INTO replica (id, renewals, applied, closed) VALUES (:id, 1, :applied, :closed)
+      ON CONFLICT (id) DO UPDATE SET renewals = renewals + 1, applied = excluded.applied, closed = excluded.closed`);
+    this.#replicas = registry.prepare('SELECT id, renewals, applied, closed FROM replica ORDER BY id');
+    this.#count = registry.prepare('SELECT count(*) AS n FROM replica');
+    this.#forget = registry.prepare('DELETE FROM replica WHERE id = ? AND renewals = ?');
+    this.#leave = registry.prepare('DELETE FROM replica WHERE id = ?');
+  }
+
+  /** Belongs into the transaction that changes the record. */
+  append(id: string, kind: ChangeKind): LogPosition {
+    const nonce = randomInt(MAX_NONCE);
+    const number = Number(this.#append.run({ nonce, kind, id }).lastInsertRowid);
+    if (number % 1000 === 0) this.#trim.run(number - LOG_ENTRIES);
+    return `${number}-${nonce}`;
+  }
+
+  /** What was appended is committed: the replica in this process hears of it at once. */
+  committed(): void {
+    for (const wake of this.#wakes) wake();
+  }
+
+  renew(replica: string, { applied, closed }: ReplicaReport): Renewal {
+    const registered = this.#report(replica, applied, encodeClosed(closed));
+    const replicas = Math.max(1, integer(this.#count.get() ?? {}, 'n'));
+    // Who is alone is woken by its own changes; another process is seen by its registration, at the next renewal.
+    this.#watch(replicas > 1 || !registered);
+    const last = positionOf(this.#newest.get() ?? {});
+    if (applied === null) return { last, entries: [], broken: true, replicas };
+    const number = Number(applied.slice(0, applied.indexOf('-')));
+    const [first, ...entries] = this.#from.all(number, RENEWAL_ENTRIES + 1);
+    if (first === undefined || positionOf(first) !== applied) return { last, entries: [], broken: true, replicas };
+    return { last, entries: entries.map(entryOf), broken: false, replicas };
+  }
+
+  muster(position: LogPosition): Muster {
+    const [number = '', nonce = ''] = position.split('-');
+    return {
+      present: this.#entry.get(Number(number), Number(nonce)) !== undefined,
+      replicas: this.#replicas.all().map((row) => ({
+        id: text(row, 'id'),
+        renewals: integer(row, 'renewals'),
+        applied: row['applied'] === null ? null : text(row, 'applied'),
+        closed: decodeClosed(text(row, 'closed')),
+      })),
+    };
+  }
+
+  forget(replica: string, renewals: number): boolean {
+    return this.#forget.run(replica, renewals).changes === 1;
+  }
+
+  leave(replica: string): void {
+    if (this.#registry.isOpen) this.#leave.run(replica);
+  }
+
+  onAppend(wake: () => void): () => Promise<void> {
+    this.#wakes.add(wake);
+    return async () => {
+      this.#wakes.delete(wake);
+      if (this.#wakes.size === 0) this.#watch(false);
+    };
+  }
+
+  close(): void {
+    this.#wakes.clear();
+    this.#watch(false);
+  }
+
+  /** False where nothing can be written now. The log can be followed all the same; only the others wait in vain. */
+  #report(id: string, applied: LogPosition | null, closed: string): boolean {
+    try {
+      this.#register.run({ id, applied, closed });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #watch(on: boolean): void {
+    if (on === (this.#watching !== null)) return;
+    if (this.#watching !== null) clearInterval(this.#watching);
+    this.#watching = on && this.#wakes.size > 0 ? setInterval(() => this.#look(), WATCH_MS) : null;
+    this.#watching?.unref();
+  }
+
+  /** `data_version` grows with every commit of another connection (sqlite.org/pragma.html); only then is the log read. */
+  #look(): void {
+    try {
+      const version = integer(this.#version.get() ?? {}, 'data_version');
+      if (version === this.#seenVersion) return;
+      const number = integer(this.#newest.get() ?? {}, 'number');
+      const news = number !== this.#seenNumber;
+      this.#seenVersion = version;
+      this.#seenNumber = number;
+      if (news) this.committed();
+    } catch {
+      // Whether the file can be read is for the renewals to say.
+    }
+  }
+}
+
+function positionOf(row: Row): LogPosition {
+  return `${integer(row, 'number')}-${integer(row, 'nonce')}`;
+}
+
+function entryOf(row: Row): LogEntry {
+  return {
+    position: positionOf(row),
+    kind: text(row, 'kind') === 'revoked' ? 'revoked' : 'changed',
+    id: text(row, 'id'),
+  };
+}

@@ -1,0 +1,371 @@
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { request } from 'undici';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import { loadConfig } from '../../src/config/load.ts';
+import { createTokenInStore } from '../../src/main/admin-token.ts';
+import { writeGatewayFiles } from '../support/gateway.ts';
+import { GatewayProgram } from '../support/gateway-program.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { TcpRelay } from '../support/tcp-relay.ts';
+import { TestUpstream } from '../support/upstream.ts';
+
+const LEASE_MS = 1500;
+
+const POLICY = `api: orders
+upstream: orders
+base: /orders
+rules:
+  - { name: read, methods: [GET], path: [/, "/{rest...}"], scopes: [orders:read] }
+`;
+
+interface Revocation {
+  readonly propagation: {
+    readonly replicas: number;
+    readonly acknowledged: number;
+    readonly streams_closed: number;
+    readonly elapsed_ms: number;
+  };
+}
+
+/** Several `portcullis serve` processes, each with a folder and an audit file of its own, on one store. */
+class Fleet {
+  readonly folder: string;
+  readonly upstream: TestUpstream;
+  readonly programs: GatewayProgram[] = [];
+  adminToken = '';
+  readonly #sockets: WebSocketServer;
+
+  private constructor(folder: string, upstream: TestUpstream, sockets: WebSocketServer) {
+    this.folder = folder;
+    this.upstream = upstream;
+    this.#sockets = sockets;
+  }
+
+  static async start(stores: readonly string[]): Promise<Fleet> {
+    const sockets = new WebSocketServer({ noServer: true });
+    const upstream = await TestUpstream.start(
+      (incoming, response) => {
+        if (incoming.url?.endsWith('/events') === true) {
+          response.writeHead(200, { 'content-type': 'text/event-stream' });
+          response.write('data: first\n\n');
+        } else if (incoming.url?.endsWith('/never') !== true) response.end('{"ok":true}');
+      },
+      { onUpgrade: (incoming, socket, head) => sockets.handleUpgrade(incoming, socket, head, () => undefined) },
+    );
+    const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'portcullis-fleet-')), upstream, sockets);
+    const files = await Promise.all(stores.map((store, index) => fleet.#write(store, index)));
+    const { config } = await loadConfig(files[0] ?? '', {});
+    if (config === null) throw new Error('the configuration of the test is wrong');
+    const admin = { name: 'admin', owner: 'tests', class: 'admin', scopes: ['*'], ttlMs: null };
+    fleet.adminToken = (await createTokenInStore(config, admin)).token;
+    fleet.programs.push(...(await Promise.all(files.map((file) => GatewayProgram.start(file)))));
+    return fleet;
+  }
+
+  at(index: number): GatewayProgram {
+    const program = this.programs[index];
+    if (program === undefined) throw new Error(`there is no replica ${index}`);
+    return program;
+  }
+
+  async issue(): Promise<{ readonly id: string; readonly token: string }> {
+    const { text, status } = await this.admin(0, 'POST', '/v1/tokens', {
+      name: 'test',
+      owner: 'tests',
+      class: 'service',
+      scopes: ['orders:read'],
+    });
+    if (status !== 201) throw new Error(`issue answered ${status}: ${text}`);
+    return JSON.parse(text) as { id: string; token: string };
+  }
+
+  async revoke(id: string, at = 0): Promise<Revocation & { readonly tookMs: number }> {
+    const began = performance.now();
+    const { text, status } = await this.admin(at, 'POST', `/v1/tokens/${id}/revoke`, { reason: 'test' });
+    if (status !== 200) throw new Error(`revoke answered ${status}: ${text}`);
+    return { ...(JSON.parse(text) as Revocation), tookMs: performance.now() - began };
+  }
+
+  async admin(
+    at: number,
+    method: 'GET' | 'POST',
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; text: string }> {
+    const { statusCode, body: answer } = await request(`${this.at(at).adminUrl}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${this.adminToken}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return { status: statusCode, text: await answer.text() };
+  }
+
+  async status(at: number): Promise<{ lease: { valid: boolean; remaining_ms: number }; replicas: number }> {
+    return JSON.parse((await this.admin(at, 'GET', '/v1/status')).text);
+  }
+
+  /** `200`, or `401 token_revoked`. */
+  async call(at: number, token: string, path = '/orders'): Promise<string> {
+    const { statusCode, body } = await request(`${this.at(at).trafficUrl}${path}`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    const text = await body.text();
+    return statusCode === 200 ? '200' : `${statusCode} ${(JSON.parse(text) as { reason: string }).reason}`;
+  }
+
+  async webSocket(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
+    const socket = new WebSocket(`${this.at(at).trafficUrl.replace('http', 'ws')}/orders/live`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    socket.on('error', () => undefined);
+    await once(socket, 'open');
+    return { closed: once(socket, 'close') };
+  }
+
+  async events(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
+    const { body } = await request(`${this.at(at).trafficUrl}/orders/events`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    await once(body, 'readable');
+    return {
+      closed: body.text().then(
+        () => 'ended',
+        () => 'cut off',
+      ),
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.programs.map((program) => {
+        program.child.kill('SIGCONT');
+        return program.signal('SIGKILL');
+      }),
+    );
+    this.#sockets.close();
+    await this.upstream.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async #write(store: string, index: number): Promise<string> {
+    const folder = join(this.folder, String(index));
+    await mkdir(folder);
+    await writeGatewayFiles(folder, {
+      upstreams: { orders: this.upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { store },
+    });
+    return join(folder, 'portcullis.yaml');
+  }
+}
+
+describe('three replicas on one Redis', () => {
+  let redis: RedisServer;
+  let relay: TcpRelay;
+  let fleet: Fleet;
+
+  beforeAll(async () => {
+    redis = await startRedis();
+    relay = await TcpRelay.start(redis.port);
+    const store = (port: number): string => `{ kind: redis, url: "redis://127.0.0.1:${port}/0", lease: ${LEASE_MS}ms }`;
+    fleet = await Fleet.start([store(redis.port), store(redis.port), store(relay.port)]);
+  }, 60_000);
+
+  afterAll(async () => {
+    await fleet?.close();
+    await relay?.close();
+    await redis?.stop();
+  });
+
+  const everywhere = (token: string): Promise<string[]> =>
+    Promise.all([0, 1, 2].map((index) => fleet.call(index, token)));
+
+  it('answer from memory, and refuse a token from the moment its revocation has returned', async () => {
+    const took: number[] = [];
+    const calls: number[] = [];
+    const other = await fleet.issue();
+    let loading = true;
+    const load = Promise.all(
+      [0, 1, 2].map(async (index) => {
+        while (loading) {
+          // On a machine that is too busy a command to Redis may take longer than a second: that is a 503.
+          expect(await fleet.call(index, other.token)).toMatch(/^(200|503 store_unavailable)$/);
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }),
+    );
+    for (let round = 0; round < 30; round += 1) {
+      const { id, token } = await fleet.issue();
+      await eventually(async () => (await everywhere(token)).every((answer) => answer === '200'));
+      const { propagation, tookMs } = await fleet.revoke(id, round % 3);
+      expect(await everywhere(token)).toEqual(Array(3).fill('401 token_revoked'));
+      expect(propagation).toMatchObject({ replicas: 3, acknowledged: 3, streams_closed: 0 });
+      took.push(propagation.elapsed_ms);
+      calls.push(tookMs);
+    }
+    loading = false;
+    await load;
+    const half = median(took);
+    process.stdout.write(
+      `revoke under load: p50 ${half.toFixed(1)} ms to three replicas, ${median(calls).toFixed(1)} ms the whole call\n`,
+    );
+    const { text } = await fleet.admin(0, 'GET', '/metrics');
+    expect(Number(/^portcullis_cache_hits_total (\d+)/m.exec(text)?.[1])).toBeGreaterThan(30);
+    expect(text).toMatch(/^portcullis_store_lease_valid 1$/m);
+    expect(text).toMatch(/^portcullis_revocation_propagation_seconds_count 10$/m);
+    // What it is on a quiet machine is printed; a busy one only must not make it wait for leases.
+    expect(half).toBeLessThan(LEASE_MS);
+  }, 60_000);
+
+  it('close the open streams of a revoked token on every replica, and count them', async () => {
+    const { id, token } = await fleet.issue();
+    const streams = await Promise.all([
+      ...[0, 1, 2].map((index) => fleet.webSocket(index, token)),
+      ...[0, 1, 2].map((index) => fleet.events(index, token)),
+    ]);
+    const before = fleet.upstream.seen.length;
+    const unanswered = fleet.call(1, token, '/orders/never');
+    while (fleet.upstream.seen.length === before) await new Promise((resolve) => setImmediate(resolve));
+    const { propagation } = await fleet.revoke(id);
+    expect(propagation).toMatchObject({ replicas: 3, acknowledged: 3, streams_closed: 7 });
+    await Promise.all(streams.map(({ closed }) => closed));
+    expect(await unanswered).toBe('401 token_revoked');
+  }, 30_000);
+
+  it('know a rotated secret, and a narrowed token, everywhere when the call returns', async () => {
+    const { id, token } = await fleet.issue();
+    expect(await everywhere(token)).toEqual(['200', '200', '200']);
+    const rotated = JSON.parse((await fleet.admin(1, 'POST', `/v1/tokens/${id}/rotate`, { grace: '0s' })).text);
+    expect(await everywhere(rotated.token)).toEqual(['200', '200', '200']);
+    expect(await everywhere(token)).toEqual(Array(3).fill('401 token_superseded'));
+  });
+
+  it('do not wait longer than a lease for one that is stopped; it lets nothing in when it wakes', async () => {
+    const { id, token } = await fleet.issue();
+    expect(await everywhere(token)).toEqual(['200', '200', '200']);
+    const { closed } = await fleet.webSocket(1, token);
+    fleet.at(1).child.kill('SIGSTOP');
+    const { propagation, tookMs } = await fleet.revoke(id);
+    expect(tookMs).toBeLessThan(LEASE_MS + 1000);
+    expect(propagation).toMatchObject({ replicas: 3, acknowledged: 2 });
+    const asked = fleet.call(1, token);
+    fleet.at(1).child.kill('SIGCONT');
+    expect(await asked).toBe('401 token_revoked');
+    await closed;
+    expect(await fleet.call(1, token)).toBe('401 token_revoked');
+  }, 30_000);
+
+  it('do not wait longer than a lease for one that is cut off; it lets nothing in, and its streams are closed', async () => {
+    const { id, token } = await fleet.issue();
+    expect(await everywhere(token)).toEqual(['200', '200', '200']);
+    const { closed } = await fleet.webSocket(2, token);
+    let gone = false;
+    void closed.then(() => {
+      gone = true;
+    });
+    relay.hold();
+    const { propagation, tookMs } = await fleet.revoke(id);
+    expect(gone).toBe(true);
+    expect(tookMs).toBeLessThan(LEASE_MS + 1000);
+    expect(propagation.acknowledged).toBe(propagation.replicas - 1);
+    expect(await fleet.call(2, token)).toBe('503 store_unavailable');
+    expect((await fleet.admin(2, 'GET', '/readyz')).status).toBe(503);
+    relay.release();
+    await eventually(async () => (await fleet.call(2, token)) === '401 token_revoked');
+    await eventually(async () => (await fleet.status(2)).lease.valid);
+    const next = await fleet.issue();
+    expect(await everywhere(next.token)).toEqual(['200', '200', '200']);
+    expect((await fleet.revoke(next.id)).propagation).toMatchObject({ replicas: 3, acknowledged: 3 });
+  }, 30_000);
+
+  it('heal a crash between the record and the log when the revocation is repeated', async () => {
+    const { id, token } = await fleet.issue();
+    expect(await everywhere(token)).toEqual(['200', '200', '200']);
+    const admin = new Redis(redis.url);
+    const key = `portcullis:token:{${id}}`;
+    const record = JSON.parse((await admin.hget(key, 'record')) ?? '{}');
+    const written = { ...record, revoked_at: Date.now(), revoked_by: 'crashed', revoke_reason: null };
+    await admin.hset(key, 'record', JSON.stringify(written), 'revoked', '1');
+    await admin.quit();
+    // Nobody was told that it is revoked, and from memory it is not.
+    expect(await fleet.call(1, token)).toBe('200');
+    await fleet.revoke(id, 2);
+    expect(await everywhere(token)).toEqual(Array(3).fill('401 token_revoked'));
+  }, 30_000);
+
+  it('forget what they know when Redis is emptied', async () => {
+    const { token } = await fleet.issue();
+    expect(await everywhere(token)).toEqual(['200', '200', '200']);
+    const { closed } = await fleet.webSocket(1, token);
+    const admin = new Redis(redis.url);
+    await admin.flushall();
+    await admin.quit();
+    await closed;
+    for (const index of [0, 1, 2]) {
+      await eventually(async () => (await fleet.call(index, token)) === '401 token_unknown');
+    }
+  }, 30_000);
+});
+
+describe('two processes on one embedded store', () => {
+  let fleet: Fleet;
+  let data: string;
+
+  beforeAll(async () => {
+    data = await mkdtemp(join(tmpdir(), 'portcullis-shared-'));
+    const store = `{ kind: embedded, path: "${data}", lease: ${LEASE_MS}ms }`;
+    fleet = await Fleet.start([store, store]);
+  }, 60_000);
+
+  afterAll(async () => {
+    await fleet?.close();
+    await rm(data, { recursive: true, force: true });
+  });
+
+  it('keep the same promise: refused in both, the streams of both closed and counted', async () => {
+    expect(await fleet.status(0)).toMatchObject({ lease: { valid: true }, replicas: 2 });
+    const { id, token } = await fleet.issue();
+    const streams = await Promise.all([0, 1, 1].map((index) => fleet.webSocket(index, token)));
+    const { propagation } = await fleet.revoke(id);
+    expect(propagation).toMatchObject({ replicas: 2, acknowledged: 2, streams_closed: 3 });
+    await Promise.all(streams.map(({ closed }) => closed));
+    expect(await fleet.call(1, token)).toBe('401 token_revoked');
+  }, 30_000);
+
+  it('wait one lease for a process that is stopped, and no longer once it is gone', async () => {
+    const first = await fleet.issue();
+    const { closed } = await fleet.webSocket(1, first.token);
+    fleet.at(1).child.kill('SIGSTOP');
+    const waited = await fleet.revoke(first.id);
+    expect(waited.tookMs).toBeLessThan(LEASE_MS + 1000);
+    expect(waited.propagation).toMatchObject({ replicas: 2, acknowledged: 1 });
+    fleet.at(1).child.kill('SIGCONT');
+    await closed;
+    expect(await fleet.call(1, first.token)).toBe('401 token_revoked');
+    await fleet.at(1).signal('SIGKILL');
+    const second = await fleet.issue();
+    await fleet.revoke(second.id);
+    const third = await fleet.issue();
+    const quick = await fleet.revoke(third.id);
+    expect(quick.propagation).toMatchObject({ replicas: 1, acknowledged: 1 });
+    expect(quick.tookMs).toBeLessThan(LEASE_MS);
+  }, 30_000);
+});
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+/** The states of other processes cannot be awaited as events: asked again until it is so. */
+async function eventually(isSo: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`it did not come to pass in ${timeoutMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
