@@ -31,6 +31,8 @@ const RULES =
   'api: a\nupstream: a\nrules:\n  - { name: all, path: [/, "/{rest...}"], public: true }\n  - { name: mine, path: /mine, scopes: [corpus] }\n';
 
 /** The data plane by itself: what is around it can be told to misbehave. */
+const unwanted = (): Promise<never> => Promise.reject(new Error('nobody should have asked for this'));
+
 describe('the data plane', () => {
   let upstream: RawUpstream;
   let server: TrafficServer;
@@ -76,6 +78,9 @@ describe('the data plane', () => {
         authenticate: () => authenticate(),
         resembles: (value) => value.startsWith('pct_'),
       },
+      // Nothing here is rotated, and nobody asks about an own token.
+      generations: { retireOlder: () => unwanted(), reused: () => undefined },
+      ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
       uses: { note: () => undefined },
       audit,
