@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   policy: async () => (await import('./commands/policy.ts')).registerPolicy,
   token: async () => (await import('./commands/token.ts')).registerToken,
   'admin-token': async () => (await import('./commands/admin-token.ts')).registerAdminToken,
+  agent: async () => (await import('./commands/agent.ts')).registerAgent,
   audit: async () => (await import('./commands/audit.ts')).registerAudit,
   schema: async () => (await import('./commands/schema.ts')).registerSchema,
 };

@@ -21,6 +21,7 @@ const COMMANDS = [
   ['token', 'revoke'],
   ['token', 'introspect'],
   ['admin-token'],
+  ['agent'],
   ['audit'],
   ['audit', 'verify'],
   ['audit', 'tail'],
