@@ -44,7 +44,21 @@ interface StoreCommon {
 
 export type StoreConfig =
   | (StoreCommon & { readonly kind: 'embedded'; readonly path: string })
-  | (StoreCommon & { readonly kind: 'redis'; readonly keyPrefix: string; readonly connection: RedisConnection });
+  | (StoreCommon & {
+      readonly kind: 'redis';
+      readonly keyPrefix: string;
+      readonly connection: RedisConnection;
+      /** Paths of PEM files; null: as the connection itself says. */
+      readonly tls: RedisTlsFiles | null;
+      /** Null: a change counts when the primary has it. */
+      readonly wait: { readonly replicas: number; readonly timeoutMs: number } | null;
+    });
+
+export interface RedisTlsFiles {
+  readonly ca: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+}
 
 export type RedisConnection =
   | { readonly kind: 'standalone'; readonly url: Secret }
@@ -52,9 +66,15 @@ export type RedisConnection =
       readonly kind: 'sentinel';
       readonly sentinels: readonly string[];
       readonly name: string;
+      readonly username: string | null;
       readonly password: Secret | null;
     }
-  | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly password: Secret | null };
+  | {
+      readonly kind: 'cluster';
+      readonly nodes: readonly string[];
+      readonly username: string | null;
+      readonly password: Secret | null;
+    };
 
 export interface TokensConfig {
   readonly prefix: string;

@@ -21,6 +21,7 @@ export interface LoadedConfig {
 }
 
 const LARGEST_CONFIG_BYTES = 1024 * 1024;
+const DEFAULT_WAIT_MS = 500;
 
 /**
  * Reads and checks a configuration file, its secrets and certificates included. Every error comes at once, each at
@@ -57,7 +58,12 @@ export function parseConfig(
   const absolute = resolve(file);
   const { document, diagnostics } = salvageYamlDocument(text, file, configSchema({ folder: dirname(absolute), env }));
   if (document === null) return { config: null, policies: null, diagnostics: sortDiagnostics(diagnostics) };
-  const found = sortDiagnostics([...diagnostics, ...checkTls(document), ...warnings(document)]);
+  const found = sortDiagnostics([
+    ...diagnostics,
+    ...checkTls(document),
+    ...checkStoreTls(document),
+    ...warnings(document),
+  ]);
   const policies = document.damaged(['policies']) ? null : document.value.policies;
   return { config: hasErrors(found) ? null : resolved(document.value, absolute), policies, diagnostics: found };
 }
@@ -71,32 +77,63 @@ function diagnostic(
   return { severity, file: document.file, ...document.locate(path), message: `${path.join('.')}: ${message}` };
 }
 
-/** The files have to be there, to be PEM, and to belong together: better said now than at the first handshake. */
 function checkTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
   const { tls } = document.value.listen;
   if (tls === undefined) return [];
+  const { cert, key, client_ca: ca } = tls;
+  return checkCertificates(document, ['listen', 'tls'], { cert, key, ca }, 'client_ca');
+}
+
+function checkStoreTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
+  const { tls } = document.value.store;
+  if (tls === undefined) return [];
+  const place = ['store', 'tls'];
+  const halves = (['cert', 'key'] as const).filter((part) => tls[part] !== undefined);
+  const [half] = halves.length === 1 ? halves : [];
+  const wrong = checkCertificates(document, place, tls, 'ca');
+  if (half === undefined || document.damaged(place)) return wrong;
+  return [...wrong, diagnostic(document, 'error', [...place, half], 'cert and key are needed together')];
+}
+
+interface CertificateFiles {
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly ca?: string | undefined;
+}
+
+/** The files have to be there, to be PEM, and to belong together: better said now than at the first handshake. */
+function checkCertificates(
+  document: LocatedDocument<ConfigDocument>,
+  place: DocumentPath,
+  files: CertificateFiles,
+  caKey: string,
+): Diagnostic[] {
   const wrong: Diagnostic[] = [];
-  const read = (key: 'cert' | 'key' | 'client_ca'): string | null => {
-    const file = tls[key];
+  const complain = (part: keyof CertificateFiles, complaint: string): void => {
+    const path = [...place, part === 'ca' ? caKey : part];
+    wrong.push(diagnostic(document, 'error', path, `${files[part]} ${complaint}`));
+  };
+  const read = (part: keyof CertificateFiles): string | null => {
+    const file = files[part];
     if (file === undefined) return null;
     try {
       return readFileSync(file, 'utf8');
     } catch (error) {
-      wrong.push(diagnostic(document, 'error', ['listen', 'tls', key], `${file} cannot be read (${errorCode(error)})`));
+      complain(part, `cannot be read (${errorCode(error)})`);
       return null;
     }
   };
   const cert = read('cert');
   const key = read('key');
-  const clientCa = read('client_ca');
-  const usable = (part: 'cert' | 'key' | 'client_ca', options: object, complaint: string) => {
+  const ca = read('ca');
+  const usable = (part: keyof CertificateFiles, options: object, complaint: string): void => {
     try {
       createSecureContext(options);
     } catch {
-      wrong.push(diagnostic(document, 'error', ['listen', 'tls', part], `${tls[part]} ${complaint}`));
+      complain(part, complaint);
     }
   };
-  if (clientCa !== null) usable('client_ca', { ca: clientCa }, 'holds no certificate in PEM');
+  if (ca !== null) usable('ca', { ca }, 'holds no certificate in PEM');
   if (cert !== null) usable('cert', { cert }, 'holds no certificate in PEM');
   if (key !== null) usable('key', { key }, 'holds no private key in PEM without a passphrase');
   if (cert !== null && key !== null && wrong.length === 0) usable('key', { cert, key }, 'does not belong to cert');
@@ -165,16 +202,25 @@ function store(section: ConfigDocument['store'], folder: string): StoreConfig {
     maxStaleMs: section.max_stale,
   };
   if (section.kind !== 'redis') return { ...common, kind: 'embedded', path: section.path ?? resolve(folder, 'data') };
-  return { ...common, kind: 'redis', keyPrefix: section.key_prefix ?? 'portcullis', connection: connection(section) };
+  const { tls, wait_replicas: replicas = 0, wait_timeout: timeoutMs = DEFAULT_WAIT_MS } = section;
+  return {
+    ...common,
+    kind: 'redis',
+    keyPrefix: section.key_prefix ?? 'portcullis',
+    connection: connection(section),
+    tls: tls === undefined ? null : { ca: tls.ca ?? null, cert: tls.cert ?? null, key: tls.key ?? null },
+    wait: replicas === 0 ? null : { replicas, timeoutMs },
+  };
 }
 
 /** The schema has made sure that exactly one of the three ways is there. */
 function connection(section: ConfigDocument['store']): RedisConnection {
   const password = section.password ?? null;
+  const username = section.username ?? null;
   if (section.sentinels !== undefined && section.name !== undefined) {
-    return { kind: 'sentinel', sentinels: section.sentinels, name: section.name, password };
+    return { kind: 'sentinel', sentinels: section.sentinels, name: section.name, username, password };
   }
-  if (section.cluster !== undefined) return { kind: 'cluster', nodes: section.cluster, password };
+  if (section.cluster !== undefined) return { kind: 'cluster', nodes: section.cluster, username, password };
   if (section.url === undefined) throw new TypeError('a Redis store without a way to reach it passed the schema');
   if (password === null) return { kind: 'standalone', url: section.url };
   const url = new URL(section.url.reveal());

@@ -2,10 +2,21 @@ import { z } from 'zod';
 import { err, ok, type Result } from '../base/result.ts';
 import { Secret } from '../base/secret.ts';
 import { INLINE_SECRET, readSecret, referenceShape, type SecretSource, secretReference } from './secret-reference.ts';
-import { hostAndPort, path, timeout } from './values.ts';
+import { count, hostAndPort, path, timeout } from './values.ts';
 
 const EMBEDDED_KEYS = ['path'] as const;
-const REDIS_KEYS = ['url', 'sentinels', 'name', 'cluster', 'password', 'key_prefix'] as const;
+const REDIS_KEYS = [
+  'url',
+  'sentinels',
+  'name',
+  'cluster',
+  'username',
+  'password',
+  'tls',
+  'key_prefix',
+  'wait_replicas',
+  'wait_timeout',
+] as const;
 
 const ON_UNAVAILABLE =
   'When the store is lost: deny, or serve_cached for at most max_stale (weakens revocation; no effect in this version).';
@@ -33,12 +44,33 @@ export function storeSchema(source: SecretSource) {
         .min(1, { error: 'at least one node is needed' })
         .optional()
         .meta({ description: 'redis: nodes of a cluster as host:port.' }),
+      username: z
+        .string({ error: 'expected the name of an ACL user' })
+        .min(1, { error: 'expected the name of an ACL user' })
+        .optional()
+        .meta({ description: 'redis: ACL user, with sentinels or cluster; beside a url it stands in the url.' }),
       password: secretReference(source).optional().meta({ description: 'redis: password of the servers.' }),
       key_prefix: z
         .string()
         .regex(/^[A-Za-z0-9:._-]{1,64}$/, { error: 'expected 1 to 64 of A-Z, a-z, 0-9 and : . _ -' })
         .optional()
         .meta({ description: 'redis: what every key begins with; portcullis where it is left out.' }),
+      tls: z
+        .strictObject({
+          ca: path(source.folder).optional().meta({
+            description: 'Certificates of the authorities that count, PEM; without it those of the system.',
+          }),
+          cert: path(source.folder).optional().meta({ description: 'Certificate of the gateway for Redis, PEM.' }),
+          key: path(source.folder).optional().meta({ description: 'Private key of cert, PEM.' }),
+        })
+        .optional()
+        .meta({ description: 'redis: certificates for TLS; turns TLS on with sentinels and cluster.' }),
+      wait_replicas: count(0, 100).optional().meta({
+        description: 'redis: how many replicas have to hold a change before it counts (WAIT); 0 where it is left out.',
+      }),
+      wait_timeout: timeout().optional().meta({
+        description: 'redis: how long wait_replicas may take; 500ms where it is left out.',
+      }),
       lease: timeout()
         .prefault('2s')
         .meta({ description: 'Upper bound for a revocation to take hold at a replica that is cut off.' }),
@@ -92,6 +124,13 @@ function checkRedis(store: StoreKeys, complain: Complain): void {
   const url = store.url instanceof Secret ? URL.parse(store.url.reveal()) : null;
   if (url !== null && url.password !== '' && 'password' in store) {
     complain(['password'], 'the url holds a password already');
+  }
+  if ('username' in store && 'url' in store) complain(['username'], 'the user stands in the url: redis://user@host');
+  if ('wait_timeout' in store && !store.wait_replicas) {
+    complain(['wait_timeout'], 'has a meaning only with wait_replicas');
+  }
+  if (store.tls !== undefined && url !== null && url.protocol !== 'rediss:') {
+    complain(['tls'], 'needs a url that begins with rediss://');
   }
 }
 

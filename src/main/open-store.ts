@@ -1,5 +1,6 @@
-import type { RedisConnection, StoreConfig } from '../config/config.ts';
-import { openRedisStore, type RedisStoreConnection } from '../store/redis/redis-store.ts';
+import { readFile } from 'node:fs/promises';
+import type { RedisConnection, RedisTlsFiles, StoreConfig } from '../config/config.ts';
+import { openRedisStore, type RedisStoreConnection, type RedisTls } from '../store/redis/redis-store.ts';
 import { openEmbeddedStore } from '../store/sqlite/embedded-store.ts';
 import type { Store, StoreListener, StoreObserver } from '../store/token-store.ts';
 
@@ -9,15 +10,31 @@ export async function openStore(
   hooks: { readonly observe?: StoreObserver; readonly listen?: StoreListener } = {},
 ): Promise<Store> {
   if (config.kind === 'embedded') return openEmbeddedStore({ path: config.path, ...hooks });
-  return openRedisStore({ connection: revealed(config.connection), keyPrefix: config.keyPrefix, ...hooks });
+  const connection = { ...revealed(config.connection), ...(await certificates(config.tls)) };
+  const wait = config.wait === null ? {} : { wait: config.wait };
+  return openRedisStore({ connection, keyPrefix: config.keyPrefix, ...wait, ...hooks });
 }
 
 /** The store's own options hold plain strings: secrets are revealed here, where they are handed over. */
 function revealed(connection: RedisConnection): RedisStoreConnection {
   if (connection.kind === 'standalone') return { kind: 'standalone', url: connection.url.reveal() };
   const password = connection.password?.reveal() ?? null;
+  const user = connection.username === null ? {} : { username: connection.username };
   if (connection.kind === 'sentinel') {
-    return { kind: 'sentinel', sentinels: connection.sentinels, name: connection.name, password };
+    return { kind: 'sentinel', sentinels: connection.sentinels, name: connection.name, password, ...user };
   }
-  return { kind: 'cluster', nodes: connection.nodes, password };
+  return { kind: 'cluster', nodes: connection.nodes, password, ...user };
+}
+
+async function certificates(files: RedisTlsFiles | null): Promise<{ tls?: RedisTls }> {
+  if (files === null) return {};
+  const read = async (file: string | null) => (file === null ? undefined : await readFile(file, 'utf8'));
+  const [ca, cert, key] = await Promise.all([read(files.ca), read(files.cert), read(files.key)]);
+  return {
+    tls: {
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    },
+  };
 }

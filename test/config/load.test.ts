@@ -276,6 +276,23 @@ describe('the store', () => {
       '{ kind: redis, url: { env: URL }, password: { env: PASSWORD } }',
       '1:52: store.password: the url holds a password already',
     ],
+    [
+      '{ kind: redis, url: "redis://h", tls: { ca: ../tls/none } }',
+      '1:46: store.tls: needs a url that begins with rediss://',
+    ],
+    [
+      '{ kind: redis, url: "rediss://h", tls: { ca: none } }',
+      expect.stringMatching(/^1:53: store\.tls\.ca: .*none cannot be read \(ENOENT\)$/),
+    ],
+    [
+      '{ kind: redis, url: "redis://h", username: ann }',
+      '1:51: store.username: the user stands in the url: redis://user@host',
+    ],
+    [
+      '{ kind: redis, url: "redis://h", wait_timeout: 1s }',
+      '1:55: store.wait_timeout: has a meaning only with wait_replicas',
+    ],
+    ['{ wait_replicas: 1 }', '1:8: store: wait_replicas needs kind: redis; without kind the store is embedded'],
   ])('store: %s', async (yaml, expected) => {
     expect(await errors(`store: ${yaml}`, { URL: 'redis://:a@h', PASSWORD: 'b' })).toEqual([expected]);
   });
@@ -293,15 +310,28 @@ describe('the store', () => {
     expect([url, decodeURIComponent(new URL(url).password)]).toEqual(['redis://:p%40ss%2F%2520@h:1/2', 'p@ss/%20']);
   });
 
+  it('waits for replicas when it is told to', async () => {
+    const waiting = await load('store: { kind: redis, url: "redis://h", wait_replicas: 2 }');
+    expect(waiting.config?.store).toMatchObject({ wait: { replicas: 2, timeoutMs: 500 }, tls: null });
+    const not = await load('store: { kind: redis, url: "redis://h", wait_replicas: 0 }');
+    expect(not.config?.store).toMatchObject({ wait: null });
+  });
+
   it('is a set of sentinels, or a cluster', async () => {
     const sentinel = await load('store: { kind: redis, sentinels: [a, "b:1", "[::1]:2"], name: m }');
     expect(sentinel.config?.store).toMatchObject({
-      connection: { kind: 'sentinel', sentinels: ['a:6379', 'b:1', '[::1]:2'], name: 'm', password: null },
+      connection: {
+        kind: 'sentinel',
+        sentinels: ['a:6379', 'b:1', '[::1]:2'],
+        name: 'm',
+        username: null,
+        password: null,
+      },
     });
     const cluster = await load('store: { kind: redis, cluster: ["a:1"], key_prefix: "gate:prod" }');
     expect(cluster.config?.store).toMatchObject({
       keyPrefix: 'gate:prod',
-      connection: { kind: 'cluster', nodes: ['a:1'], password: null },
+      connection: { kind: 'cluster', nodes: ['a:1'], username: null, password: null },
     });
   });
 

@@ -1,6 +1,12 @@
 import { Cluster, type CommonRedisOptions, Redis } from 'ioredis';
 import { Fault } from '../../model/fault.ts';
-import { parseRedisAddress, type RedisAddress, type RedisStoreConnection, showAddress } from './connection-options.ts';
+import {
+  parseRedisAddress,
+  type RedisAddress,
+  type RedisStoreConnection,
+  type RedisTls,
+  showAddress,
+} from './connection-options.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** A client that has not connected yet, with what its errors may and may not say. */
@@ -22,7 +28,7 @@ const LEAVE_REPLICA_MS = 5000;
 export function createClient(connection: RedisStoreConnection, timeoutMs: number): RedisClient {
   switch (connection.kind) {
     case 'standalone':
-      return standalone(connection.url, timeoutMs);
+      return standalone(connection, timeoutMs);
     case 'sentinel':
       return sentinel(connection, timeoutMs);
     case 'cluster':
@@ -30,15 +36,20 @@ export function createClient(connection: RedisStoreConnection, timeoutMs: number
   }
 }
 
-function standalone(url: string, timeoutMs: number): RedisClient {
+function standalone(
+  { url, tls }: Extract<RedisStoreConnection, { kind: 'standalone' }>,
+  timeoutMs: number,
+): RedisClient {
   const address = parseRedisAddress(url, 'store.url', 6379);
+  // Certificates that nobody looks at are a mistake: somebody believes that this connection is encrypted.
+  if (tls !== undefined && !address.tls) throw new Fault('internal', 'store.url: TLS needs an address with rediss://');
   const client = new Redis({
     ...commonOptions(timeoutMs),
     ...credentials(address.username, address.password),
     host: address.host,
     port: address.port,
     db: address.database,
-    ...(address.tls ? { tls: {} } : {}),
+    ...(address.tls ? { tls: tls ?? {} } : {}),
     retryStrategy: pause,
     scripts: SCRIPTS,
   });
@@ -48,15 +59,15 @@ function standalone(url: string, timeoutMs: number): RedisClient {
 function sentinel(connection: Extract<RedisStoreConnection, { kind: 'sentinel' }>, timeoutMs: number): RedisClient {
   const addresses = parseAddresses(connection.sentinels, 'store.sentinels', 26379);
   const [first] = addresses;
-  const tls = first.tls ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {};
+  const tls = encryption(first, connection.tls);
   const client = new Redis({
     ...commonOptions(timeoutMs),
-    ...credentials(null, connection.password),
+    ...credentials(connection.username ?? null, connection.password),
     sentinels: addresses.map(({ host, port }) => ({ host, port })),
     name: connection.name,
     ...(first.username === null ? {} : { sentinelUsername: first.username }),
     ...(first.password === null ? {} : { sentinelPassword: first.password }),
-    ...tls,
+    ...(tls === null ? {} : { tls, sentinelTLS: tls, enableTLSForSentinelMode: true }),
     sentinelCommandTimeout: timeoutMs,
     // Hears of a failover from the sentinels instead of waiting for the old primary to fall silent.
     failoverDetector: true,
@@ -75,6 +86,7 @@ function cluster(connection: Extract<RedisStoreConnection, { kind: 'cluster' }>,
     throw new Fault('internal', 'store.cluster: Redis Cluster has only database 0');
   }
   const password = connection.password ?? first.password;
+  const tls = encryption(first, connection.tls);
   const client = new Cluster(
     addresses.map(({ host, port }) => ({ host, port })),
     {
@@ -86,14 +98,19 @@ function cluster(connection: Extract<RedisStoreConnection, { kind: 'cluster' }>,
       slotsRefreshTimeout: timeoutMs,
       redisOptions: {
         ...commonOptions(timeoutMs),
-        ...credentials(first.username, password),
-        ...(first.tls ? { tls: {} } : {}),
+        ...credentials(connection.username ?? first.username, password),
+        ...(tls === null ? {} : { tls }),
       },
       scripts: SCRIPTS,
     },
   );
   const place = `the Redis cluster of ${addresses.map(showAddress).join(', ')}`;
   return { client, place, secrets: secretsOf([password, ...addresses.map((each) => each.password)]) };
+}
+
+/** Null: plain. */
+function encryption(first: RedisAddress, tls: RedisTls | undefined): RedisTls | null {
+  return tls ?? (first.tls ? {} : null);
 }
 
 function commonOptions(timeoutMs: number): CommonRedisOptions & { disconnectTimeout: number } {

@@ -1,16 +1,38 @@
 import { Fault } from '../../model/fault.ts';
 
+/** PEM texts. Without `ca` the system's authorities count; `cert` and `key` are shown to servers that ask. */
+export interface RedisTls {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 /** How to reach Redis. Passwords are plain here and go no further than the client. */
 export type RedisStoreConnection =
-  | { readonly kind: 'standalone'; readonly url: string }
+  | {
+      readonly kind: 'standalone';
+      readonly url: string;
+      /** Only with a `rediss:` address. */
+      readonly tls?: RedisTls;
+    }
   | {
       readonly kind: 'sentinel';
       readonly sentinels: readonly string[];
       readonly name: string;
       /** Of the data servers. A sentinel's own credentials stand in its address. */
       readonly password: string | null;
+      /** ACL user of the data servers. */
+      readonly username?: string;
+      /** TLS to data servers and sentinels. */
+      readonly tls?: RedisTls;
     }
-  | { readonly kind: 'cluster'; readonly nodes: readonly string[]; readonly password: string | null };
+  | {
+      readonly kind: 'cluster';
+      readonly nodes: readonly string[];
+      readonly password: string | null;
+      readonly username?: string;
+      readonly tls?: RedisTls;
+    };
 
 export interface RedisAddress {
   readonly host: string;

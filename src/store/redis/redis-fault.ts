@@ -18,6 +18,8 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   BUSY: unavailable('Redis is busy with a script'),
   MASTERDOWN: unavailable('the replica has lost its primary'),
   CLUSTERDOWN: unavailable('the cluster is down'),
+  MOVED: unavailable('the cluster is moving the key'),
+  ASK: unavailable('the cluster is moving the key'),
   TRYAGAIN: unavailable('the cluster is moving the key'),
   NOAUTH: unavailable('Redis asks for a password'),
   WRONGPASS: unavailable('Redis does not accept the user and password'),

@@ -1,4 +1,4 @@
-import type { ClientContext, Cluster, Redis, RedisCommander } from 'ioredis';
+import type { ChainableCommander, ClientContext, Cluster, Redis, RedisCommander } from 'ioredis';
 import { Fault } from '../../model/fault.ts';
 import type { Availability } from '../availability.ts';
 import type { RedisClient } from './client.ts';
@@ -61,6 +61,35 @@ export class RedisLink {
     } catch (error) {
       throw redisFault(error, this.#place, (failure) => this.#describe(failure));
     }
+  }
+
+  /**
+   * Sends commands in one piece over one connection to the server of `key`, and gives their replies. Nothing is sent
+   * again on another connection, so that a command which speaks of the ones before it (WAIT) speaks of these.
+   */
+  async runTogether(key: string, queue: (commands: ChainableCommander) => ChainableCommander): Promise<unknown[]> {
+    return this.run(async (redis) => {
+      const send = async (): Promise<unknown[]> => {
+        const results = (await queue(this.#client.pipeline()).exec()) ?? [];
+        return results.map(([error, reply]) => {
+          if (error !== null) throw error;
+          return reply;
+        });
+      };
+      try {
+        return await send();
+      } catch (error) {
+        // The slot is elsewhere now, and nothing was done. A read is led there, and the client learns the way.
+        if (!(error instanceof Error) || !error.message.startsWith('MOVED ')) throw error;
+        await redis.exists(key);
+        return await send();
+      }
+    });
+  }
+
+  /** Where the store is, for people. */
+  get place(): string {
+    return this.#place;
   }
 
   /** Lets the answers that are under way arrive, within the time limit of one command. */

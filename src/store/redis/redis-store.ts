@@ -17,9 +17,10 @@ import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
 import { RedisLink } from './redis-link.ts';
+import { ReplicatedChanges, type ReplicaWait } from './replicated-changes.ts';
 import { TokenKeys } from './token-keys.ts';
 
-export type { RedisStoreConnection } from './connection-options.ts';
+export type { RedisStoreConnection, RedisTls } from './connection-options.ts';
 
 export interface RedisStoreOptions {
   readonly connection: RedisStoreConnection;
@@ -29,6 +30,8 @@ export interface RedisStoreOptions {
   readonly listen?: StoreListener;
   /** Longest wait for one answer of Redis, milliseconds; 1000 when it is left out. */
   readonly commandTimeoutMs?: number;
+  /** Replicas that have to hold a change of a record before it counts; without it the primary alone decides. */
+  readonly wait?: ReplicaWait;
 }
 
 /**
@@ -39,8 +42,21 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const timeoutMs = options.commandTimeoutMs ?? 1000;
   const keys = new Keys(options.keyPrefix);
   const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, new Availability(options.listen));
-  await link.start();
-  return new RedisStore(link, keys, options.observe);
+  const changes = options.wait === undefined ? null : openChanges(options.connection, timeoutMs, options.wait);
+  await Promise.all([link.start(), changes?.link.start()]);
+  return new RedisStore(link, keys, changes, options.observe);
+}
+
+interface Changes {
+  readonly link: RedisLink;
+  readonly replicated: ReplicatedChanges;
+}
+
+/** Whether the store is lost or back is for the connection of the reads to say. */
+function openChanges(connection: RedisStoreConnection, timeoutMs: number, wait: ReplicaWait): Changes {
+  const patience = timeoutMs + wait.timeoutMs;
+  const link = new RedisLink(createClient(connection, patience), patience, new Availability(undefined));
+  return { link, replicated: new ReplicatedChanges(link, wait) };
 }
 
 class RedisStore implements Store {
@@ -48,12 +64,14 @@ class RedisStore implements Store {
   readonly #link: RedisLink;
   readonly #keys: Keys;
   readonly #tokens: TokenKeys;
+  readonly #changes: Changes | null;
   readonly #observe: StoreObserver | undefined;
 
-  constructor(link: RedisLink, keys: Keys, observe: StoreObserver | undefined) {
+  constructor(link: RedisLink, keys: Keys, changes: Changes | null, observe: StoreObserver | undefined) {
     this.#link = link;
     this.#keys = keys;
-    this.#tokens = new TokenKeys(link, keys);
+    this.#changes = changes;
+    this.#tokens = new TokenKeys(link, keys, changes?.replicated ?? null);
     this.#observe = observe;
   }
 
@@ -132,8 +150,8 @@ class RedisStore implements Store {
     });
   }
 
-  close(): Promise<void> {
-    return this.#link.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#link.close(), this.#changes?.link.close()]);
   }
 
   async #timed<T>(operation: string, work: () => Promise<T>): Promise<T> {

@@ -27,6 +27,12 @@ const CREATE = `${EXPIRE}
   return { 1 }
 `;
 
+/** Changes nothing that anybody reads, and is a write all the same: WAIT speaks of the last write of its connection. */
+export const CONFIRM = `
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+  return redis.call('HINCRBY', KEYS[1], 'uses', 0)
+`;
+
 /** version, record, revoked (0 or 1), expires_at, oldest generation whose use is kept → 1 when it was replaced */
 const REPLACE = `${EXPIRE}
   local stands = redis.call('HMGET', KEYS[1], 'version', 'revoked')

@@ -8,6 +8,7 @@ import type { StoredToken, TokenCounts, TokenFilter, TokenPage, TokenUse } from 
 import { TokenTally } from '../token-tally.ts';
 import type { Keys } from './keys.ts';
 import type { RedisCommands, RedisLink } from './redis-link.ts';
+import type { ReplicatedChanges } from './replicated-changes.ts';
 import { isMissing, storedToken } from './token-hash.ts';
 import { type IndexEntry, indexMember, parseMember, rangeAfter } from './token-index.ts';
 
@@ -37,10 +38,13 @@ export class TokenKeys {
   readonly #link: RedisLink;
   readonly #keys: Keys;
   readonly #decoder = new RecordDecoder();
+  /** Null: a change counts when the primary has it. */
+  readonly #replicated: ReplicatedChanges | null;
 
-  constructor(link: RedisLink, keys: Keys) {
+  constructor(link: RedisLink, keys: Keys, replicated: ReplicatedChanges | null) {
     this.#link = link;
     this.#keys = keys;
+    this.#replicated = replicated;
   }
 
   async find(id: string): Promise<TokenRecord | null> {
@@ -52,7 +56,11 @@ export class TokenKeys {
 
   async load(id: string): Promise<StoredToken | null> {
     const hash = await this.#link.run((redis) => redis.hgetall(this.#keys.token(id)));
-    return isMissing(hash) ? null : storedToken(id, hash);
+    if (isMissing(hash)) return null;
+    const stored = storedToken(id, hash);
+    // Whoever repeats a revocation is told that it stands, although the first call may have missed the replicas.
+    if (stored.record.revoked_at !== null) await this.#replicated?.confirm(this.#keys.token(id));
+    return stored;
   }
 
   /**
@@ -63,10 +71,16 @@ export class TokenKeys {
   async create(record: TokenRecord): Promise<boolean> {
     const text = encodeRecord(record);
     const member = indexMember({ createdAt: record.created_at, id: record.id }, Date.now());
+    const replicated = this.#replicated;
     return this.#link.run(async (redis) => {
-      await redis.zadd(this.#keys.index(), 0, member);
       const key = this.#keys.token(record.id);
-      const [made, stands] = await redis.createToken(key, text, revoked(record), record.expires_at, member);
+      const args = [text, revoked(record), record.expires_at, member] as const;
+      if (replicated === null) await redis.zadd(this.#keys.index(), 0, member);
+      else await replicated.addToIndex(this.#keys.index(), member);
+      const [made, stands] =
+        replicated === null
+          ? await redis.createToken(key, ...args)
+          : listOf(await replicated.script('createToken', key, args));
       if (made !== 1 && stands !== member) await redis.zrem(this.#keys.index(), member);
       return made === 1;
     });
@@ -76,9 +90,12 @@ export class TokenKeys {
     const text = encodeRecord(record);
     const key = this.#keys.token(record.id);
     const oldest = Math.min(record.generation, ...record.superseded.map(({ generation }) => generation));
-    const replaced = await this.#link.run((redis) =>
-      redis.replaceToken(key, version, text, revoked(record), record.expires_at, oldest),
-    );
+    const args = [version, text, revoked(record), record.expires_at, oldest] as const;
+    const replicated = this.#replicated;
+    const replaced =
+      replicated === null
+        ? await this.#link.run((redis) => redis.replaceToken(key, ...args))
+        : await replicated.script('replaceToken', key, args);
     return replaced === 1;
   }
 
@@ -165,6 +182,10 @@ export class TokenKeys {
       // Housekeeping: where Redis takes no writes now, the next list sweeps.
     }
   }
+}
+
+function listOf(reply: unknown): readonly unknown[] {
+  return Array.isArray(reply) ? reply : [];
 }
 
 function revoked(record: TokenRecord): 0 | 1 {
