@@ -40,6 +40,15 @@ async function inStep(primary: Redis, count: number): Promise<void> {
   });
 }
 
+/** Which of the servers is the primary now: on a busy machine a failover may have come early. */
+export async function primaryOf(bench: RedisBench, servers: readonly RedisServer[]): Promise<RedisServer> {
+  for (const server of servers) {
+    const [role] = [await bench.client(server.url).call('ROLE')].flat();
+    if (role === 'master') return server;
+  }
+  throw new Error('there is no primary');
+}
+
 /** Three sentinels over one primary and two replicas; they know each other when it resolves. */
 export async function startSentinels(bench: RedisBench): Promise<{
   readonly primary: RedisServer;
@@ -53,7 +62,7 @@ export async function startSentinels(bench: RedisBench): Promise<{
       const config = join(dir, 'sentinel.conf');
       const lines = [
         `sentinel monitor main 127.0.0.1 ${primary.port} 2`,
-        'sentinel down-after-milliseconds main 1000',
+        'sentinel down-after-milliseconds main 2000',
         'sentinel failover-timeout main 3000',
       ];
       await writeFile(config, `${lines.join('\n')}\n`);
