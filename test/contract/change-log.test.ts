@@ -93,7 +93,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
   it('is broken for a position that is of another history, lies ahead, or was trimmed', async () => {
     const applied = await begin();
     const last = await store.announce('token', 'changed');
-    const elsewhere = `${logNumber(last)}-${Number(last.split('-')[1]) ^ 1}`;
+    const elsewhere = `${logNumber(last)}-${Number(last.split('-')[1]) + 1}`;
     for (const strange of [elsewhere, '999999-1', `${logNumber(applied)}-7`]) {
       expect(await other.renew('one', { applied: strange, closed: NOTHING })).toMatchObject({
         broken: true,
