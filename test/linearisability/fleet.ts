@@ -1,0 +1,150 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { writeGatewayFiles } from '../support/gateway.ts';
+import { HoldingRelay } from '../support/holding-relay.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { TestUpstream } from '../support/upstream.ts';
+import { ReplicaProcess, runToEnd } from './replica-process.ts';
+
+const POLICY = `api: orders
+upstream: orders
+base: /orders
+rules:
+  - { name: read, methods: [GET], path: /, scopes: [orders:read] }
+`;
+
+/** Nothing that Redis has acknowledged may be lost when it is killed: otherwise a revocation could be, too. */
+const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
+
+/** A place for a replica: its folder and its own line to Redis stay, the process in it may be another one. */
+export interface Berth {
+  readonly name: string;
+  readonly config: string;
+  readonly relay: HoldingRelay;
+  process: ReplicaProcess;
+  /** Why it cannot be counted on now. */
+  trouble: 'paused' | 'cut off' | 'dead' | null;
+  /** When its last trouble ended. */
+  troubledAt: number;
+}
+
+/** Several replicas on one Redis, each through a relay of its own, and everything that may happen to them. */
+export class Fleet {
+  readonly berths: readonly Berth[];
+  readonly adminToken: string;
+  /** When the last trouble ended, on the driver's clock. */
+  lastTroubleAt = 0;
+  redisAway = false;
+  redisBackAt = 0;
+  readonly #program: string;
+  readonly #folder: string;
+  readonly #upstream: TestUpstream;
+  #redis: RedisServer;
+
+  private constructor(fields: {
+    berths: readonly Berth[];
+    adminToken: string;
+    program: string;
+    folder: string;
+    upstream: TestUpstream;
+    redis: RedisServer;
+  }) {
+    this.berths = fields.berths;
+    this.adminToken = fields.adminToken;
+    this.#program = fields.program;
+    this.#folder = fields.folder;
+    this.#upstream = fields.upstream;
+    this.#redis = fields.redis;
+  }
+
+  static async start(program: string, replicas: number, leaseMs: number): Promise<Fleet> {
+    const folder = await mkdtemp(join(tmpdir(), 'portcullis-linearisability-'));
+    const redis = await startRedis({ dir: folder, args: DURABLE });
+    const upstream = await TestUpstream.start((_request, response) => response.end('ok'));
+    const prepared = await Promise.all(
+      Array.from({ length: replicas }, async (_, index) => {
+        const name = `replica ${index + 1}`;
+        const relay = await HoldingRelay.start(redis.port);
+        const home = join(folder, `replica-${index + 1}`);
+        await writeGatewayFiles(home, {
+          upstreams: { orders: upstream.url },
+          policies: { 'orders.yaml': POLICY },
+          config: { store: `{ kind: redis, url: "redis://127.0.0.1:${relay.port}/0", lease: ${leaseMs}ms }` },
+        });
+        return { name, config: join(home, 'portcullis.yaml'), relay };
+      }),
+    );
+    const first = prepared[0];
+    if (first === undefined) throw new Error('a fleet has at least one replica');
+    const admin = JSON.parse(await runToEnd(['admin-token', '--config', first.config, '--json'])) as { token: string };
+    const berths = await Promise.all(
+      prepared.map(async (berth): Promise<Berth> => {
+        return { ...berth, process: await ReplicaProcess.start(program, berth.config), trouble: null, troubledAt: 0 };
+      }),
+    );
+    return new Fleet({ berths, adminToken: admin.token, program, folder, upstream, redis });
+  }
+
+  get healthy(): readonly Berth[] {
+    return this.berths.filter(({ trouble }) => trouble === null);
+  }
+
+  /** SIGSTOP for so long: the process is there, its connections are open, and its clock goes on. */
+  async pause(berth: Berth, ms: number): Promise<void> {
+    await this.#trouble(berth, 'paused', async () => {
+      berth.process.child.kill('SIGSTOP');
+      await delay(ms);
+      berth.process.child.kill('SIGCONT');
+    });
+  }
+
+  /** No byte between the replica and Redis for so long. */
+  async cutOff(berth: Berth, ms: number, isOver = (): boolean => false): Promise<void> {
+    await this.#trouble(berth, 'cut off', async () => {
+      berth.relay.hold();
+      const until = performance.now() + ms;
+      while (performance.now() < until && !isOver()) await delay(Math.min(50, ms));
+      berth.relay.release();
+    });
+  }
+
+  /** SIGKILL, and another process in its place. */
+  async replace(berth: Berth): Promise<void> {
+    await this.#trouble(berth, 'dead', async () => {
+      await berth.process.kill();
+      berth.process = await ReplicaProcess.start(this.#program, berth.config);
+    });
+  }
+
+  /** SIGKILL for Redis, and after so long another one with the same data. */
+  async restartRedis(ms: number): Promise<void> {
+    this.redisAway = true;
+    await this.#redis.kill();
+    await delay(ms);
+    this.#redis = await startRedis({ dir: this.#folder, port: this.#redis.port, args: DURABLE });
+    this.redisAway = false;
+    this.redisBackAt = performance.now();
+    this.lastTroubleAt = this.redisBackAt;
+  }
+
+  async close(): Promise<void> {
+    for (const { process, relay } of this.berths) {
+      process.child.kill('SIGCONT');
+      await process.kill();
+      await relay.close();
+    }
+    await this.#upstream.close();
+    await this.#redis.kill();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #trouble(berth: Berth, kind: 'paused' | 'cut off' | 'dead', work: () => Promise<void>): Promise<void> {
+    berth.trouble = kind;
+    await work();
+    berth.trouble = null;
+    berth.troubledAt = performance.now();
+    this.lastTroubleAt = berth.troubledAt;
+  }
+}

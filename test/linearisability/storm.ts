@@ -1,0 +1,254 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { request } from 'undici';
+import type { Chance } from './chance.ts';
+import type { Berth, Fleet } from './fleet.ts';
+import type { SentRequest, TokenLife } from './history.ts';
+
+export interface StormOptions {
+  readonly revocations: number;
+  readonly leaseMs: number;
+  /** Requests that are under way at once. */
+  readonly load: number;
+  /** Calls to revoke that are under way at once. */
+  readonly revokers: number;
+  /** Replicas are paused, cut off and killed at random; or one is cut off all the time. */
+  readonly trouble: 'none' | 'random' | 'one cut off';
+  /** How many times Redis is killed and started again. */
+  readonly redisRestarts: number;
+}
+
+export interface Storm {
+  readonly requests: readonly SentRequest[];
+  readonly lives: readonly TokenLife[];
+  /** How long calls to revoke took while every replica was well, and while one was not, milliseconds; sorted. */
+  readonly healthyMs: readonly number[];
+  readonly troubledMs: readonly number[];
+  readonly troubles: Readonly<Record<string, number>>;
+}
+
+/** Tokens that are in use at once, and of those that are revoked how many are still tried. */
+const IN_USE = 24;
+const STILL_TRIED = 40;
+
+interface Token {
+  readonly id: string;
+  /** Every generation that was handed out. */
+  readonly secrets: string[];
+  revokeSentAt: number;
+  revokedAt: number;
+}
+
+/** Issues, rotates and revokes tokens while all of them are in use and everything goes wrong. */
+export async function storm(fleet: Fleet, chance: Chance, options: StormOptions): Promise<Storm> {
+  return await new StormRun(fleet, chance, options).run();
+}
+
+class StormRun {
+  readonly #fleet: Fleet;
+  readonly #chance: Chance;
+  readonly #options: StormOptions;
+  readonly #requests: SentRequest[] = [];
+  readonly #tokens: Token[] = [];
+  readonly #inUse: Token[] = [];
+  readonly #healthyMs: number[] = [];
+  readonly #troubledMs: number[] = [];
+  readonly #troubles: Record<string, number> = {};
+  #left: number;
+  #over = false;
+
+  constructor(fleet: Fleet, chance: Chance, options: StormOptions) {
+    this.#fleet = fleet;
+    this.#chance = chance;
+    this.#options = options;
+    this.#left = options.revocations;
+  }
+
+  async run(): Promise<Storm> {
+    while (this.#inUse.length < IN_USE) await this.#issue();
+    // Whoever remembers what it has read does so from here on.
+    await Promise.all(
+      this.#fleet.berths.map(async (berth) => {
+        for (const token of this.#inUse) await this.#ask(token, berth);
+      }),
+    );
+    const load = Array.from({ length: this.#options.load }, () => this.#keepAsking());
+    const trouble = this.#makeTrouble();
+    const redis = this.#restartRedis();
+    await Promise.all(Array.from({ length: this.#options.revokers }, () => this.#keepRevoking()));
+    this.#over = true;
+    await Promise.all([...load, trouble, redis]);
+    // Everybody is well again: whatever was revoked stays so, at every replica, and nothing else is.
+    await Promise.all(
+      this.#fleet.berths.map(async (berth) => {
+        for (const token of this.#tokens) await this.#askUntilTold(token, berth);
+      }),
+    );
+    return {
+      requests: this.#requests,
+      lives: this.#tokens.map(({ id, revokeSentAt, revokedAt }) => ({ token: id, revokeSentAt, revokedAt })),
+      healthyMs: this.#healthyMs.sort((a, b) => a - b),
+      troubledMs: this.#troubledMs.sort((a, b) => a - b),
+      troubles: this.#troubles,
+    };
+  }
+
+  async #keepAsking(): Promise<void> {
+    while (!this.#over) {
+      const old = this.#chance.next() < 0.25;
+      const token = this.#chance.pick(old ? this.#tokens.slice(-STILL_TRIED) : this.#inUse);
+      const berth = this.#chance.pick(this.#fleet.berths);
+      if (token !== undefined && berth !== undefined) await this.#ask(token, berth);
+      await delay(this.#chance.between(0, 20));
+    }
+  }
+
+  async #askUntilTold(token: Token, berth: Berth): Promise<void> {
+    const patience = performance.now() + 20_000;
+    while (performance.now() < patience) {
+      const status = await this.#ask(token, berth);
+      if (status !== 0 && status !== 503) return;
+      await delay(50);
+    }
+    throw new Error(`${berth.name} does not come back`);
+  }
+
+  async #ask(token: Token, berth: Berth): Promise<number> {
+    const secret = this.#chance.pick(token.secrets) ?? '';
+    const { trafficUrl, agent } = berth.process;
+    const sentAt = performance.now();
+    const answer = await request(`${trafficUrl}/orders`, {
+      dispatcher: agent,
+      headers: { authorization: `Bearer ${secret}` },
+    })
+      .then(async ({ statusCode, body }) => ({ status: statusCode, text: await body.text() }))
+      .catch(() => ({ status: 0, text: '' }));
+    const answeredAt = performance.now();
+    const { status, text } = answer;
+    const reason = text.startsWith('{') ? (JSON.parse(text) as { reason: string }).reason : null;
+    this.#requests.push({ token: token.id, replica: berth.name, sentAt, answeredAt, status, reason });
+    return status;
+  }
+
+  async #keepRevoking(): Promise<void> {
+    while (this.#left > 0) {
+      this.#left -= 1;
+      const [token] = this.#inUse.splice(Math.floor(this.#chance.next() * this.#inUse.length), 1);
+      if (token === undefined) throw new Error('no token is left');
+      if (this.#chance.next() < 0.3) await this.#rotate(token);
+      await this.#revoke(token);
+      // Everybody is asked at once, also who cannot answer now.
+      for (const berth of this.#fleet.berths) void this.#ask(token, berth);
+      await this.#issue();
+      await delay(this.#chance.between(0, 100));
+    }
+  }
+
+  async #revoke(token: Token): Promise<void> {
+    token.revokeSentAt = performance.now();
+    for (;;) {
+      const sentAt = performance.now();
+      const well = this.#isWell(sentAt);
+      const answer = await this.#call('POST', `/v1/tokens/${token.id}/revoke`, { reason: 'test' });
+      if (answer.status !== 200) continue;
+      token.revokedAt = performance.now();
+      const took = token.revokedAt - sentAt;
+      if (well && this.#isWell(sentAt)) this.#healthyMs.push(took);
+      else if (!answer.disturbed) this.#troubledMs.push(took);
+      return;
+    }
+  }
+
+  /** No replica has been in trouble for so long that a revocation sent at `since` could notice. */
+  #isWell(since: number): boolean {
+    const { healthy, berths, redisAway, lastTroubleAt } = this.#fleet;
+    return healthy.length === berths.length && !redisAway && lastTroubleAt + 3 * this.#options.leaseMs < since;
+  }
+
+  async #rotate(token: Token): Promise<void> {
+    const answer = await this.#call('POST', `/v1/tokens/${token.id}/rotate`, { grace: '1h' });
+    if (answer.status === 200 || answer.status === 201)
+      token.secrets.push((JSON.parse(answer.text) as { token: string }).token);
+    else if (answer.status !== 503) throw new Error(`rotate answered ${answer.status}: ${answer.text}`);
+  }
+
+  async #issue(): Promise<void> {
+    for (;;) {
+      const body = { name: 'storm', owner: 'tests', class: 'service', scopes: ['orders:read'] };
+      const answer = await this.#call('POST', '/v1/tokens', body);
+      if (answer.status !== 201) continue;
+      const { id, token } = JSON.parse(answer.text) as { id: string; token: string };
+      const issued: Token = { id, secrets: [token], revokeSentAt: Infinity, revokedAt: Infinity };
+      this.#tokens.push(issued);
+      this.#inUse.push(issued);
+      return;
+    }
+  }
+
+  /** A call at some healthy replica. `disturbed`: that replica or Redis itself got into trouble meanwhile. */
+  async #call(
+    method: 'POST',
+    path: string,
+    body: object,
+  ): Promise<{ status: number; text: string; disturbed: boolean }> {
+    const berth = this.#chance.pick(this.#fleet.healthy);
+    if (berth === undefined || this.#fleet.redisAway) {
+      await delay(20);
+      return { status: 503, text: '', disturbed: true };
+    }
+    const sentAt = performance.now();
+    const { process } = berth;
+    const answer = await request(`${process.adminUrl}${path}`, {
+      method,
+      dispatcher: process.agent,
+      headers: { authorization: `Bearer ${this.#fleet.adminToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+      .then(async ({ statusCode, body: text }) => ({ status: statusCode, text: await text.text() }))
+      .catch(() => ({ status: 0, text: '' }));
+    const disturbed =
+      berth.trouble !== null ||
+      berth.process !== process ||
+      berth.troubledAt > sentAt ||
+      this.#fleet.redisAway ||
+      this.#fleet.redisBackAt > sentAt;
+    if (answer.status !== 0 && answer.status >= 300 && answer.status !== 503) {
+      throw new Error(`${path} answered ${answer.status}: ${answer.text}`);
+    }
+    if (answer.status === 0 || answer.status === 503) await delay(20);
+    return { ...answer, disturbed };
+  }
+
+  /** Up to all replicas but one are in trouble at once. */
+  async #makeTrouble(): Promise<void> {
+    if (this.#options.trouble === 'none') return;
+    const [first] = this.#fleet.berths;
+    if (this.#options.trouble === 'one cut off' && first !== undefined) {
+      while (!this.#over) await this.#fleet.cutOff(first, 10 * this.#options.leaseMs, () => this.#over);
+      return;
+    }
+    const under: Promise<void>[] = [];
+    while (!this.#over) {
+      await delay(this.#chance.between(100, 800));
+      const berth = this.#chance.pick(this.#fleet.healthy);
+      if (berth === undefined || this.#fleet.healthy.length === 1 || this.#over) continue;
+      const ms = this.#chance.between(0.2, 2.5) * this.#options.leaseMs;
+      const kind = this.#chance.pick(['pause', 'pause', 'cut off', 'cut off', 'kill'] as const) ?? 'pause';
+      this.#troubles[kind] = (this.#troubles[kind] ?? 0) + 1;
+      if (kind === 'pause') under.push(this.#fleet.pause(berth, ms));
+      else if (kind === 'cut off') under.push(this.#fleet.cutOff(berth, ms));
+      else under.push(this.#fleet.replace(berth));
+    }
+    await Promise.all(under);
+  }
+
+  async #restartRedis(): Promise<void> {
+    const { revocations, redisRestarts, leaseMs } = this.#options;
+    for (let done = 1; done <= redisRestarts; done += 1) {
+      const at = revocations - Math.floor((revocations * done) / (redisRestarts + 1));
+      while (this.#left > at && !this.#over) await delay(50);
+      if (this.#over) return;
+      this.#troubles['Redis restarted'] = done;
+      await this.#fleet.restartRedis(this.#chance.between(0.1, 2) * leaseMs);
+    }
+  }
+}
