@@ -75,7 +75,13 @@ class RedisStore implements Store {
   readonly #own = new OwnChanges();
   readonly #observe: StoreObserver | undefined;
 
-  constructor(link: RedisLink, keys: Keys, changes: Changes | null, hint: AppendHint, observe: StoreObserver | undefined) {
+  constructor(
+    link: RedisLink,
+    keys: Keys,
+    changes: Changes | null,
+    hint: AppendHint,
+    observe: StoreObserver | undefined,
+  ) {
     this.#link = link;
     this.#keys = keys;
     this.#changes = changes;
