@@ -69,7 +69,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   const startedAt = clock.now();
   const metrics = createMetrics();
   undo.push(() => metrics.close());
-  const storeState = { up: true, audit: null as AuditLog | null };
+  const storeState: StoreState = { up: true, audit: null, onChange: () => undefined };
   metrics.storeUp(true);
   const store = await openStore(config.store, {
     observe: (operation, seconds) => metrics.storeOperationSeconds(operation, seconds),
@@ -99,6 +99,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   const tokens = { prefix: config.tokens.prefix, environment: config.environment, pepper };
   const replication = new Replication({ store, config: config.store, clock, metrics, log });
   const { reader, replica } = replication;
+  storeState.onChange = () => replica.distrust();
   const stale = (policy.current()?.apis ?? []).filter(({ onUnavailable }) => onUnavailable === 'serve_cached');
   if (config.store.onUnavailable === 'serve_cached' || stale.length > 0) {
     log.warn(
@@ -268,13 +269,15 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
   });
 }
 
-function storeChanged(
-  state: 'lost' | 'restored',
-  storeState: { up: boolean; readonly audit: AuditLog | null },
-  metrics: MetricsRecorder,
-  log: Logger,
-): void {
+interface StoreState {
+  up: boolean;
+  audit: AuditLog | null;
+  onChange: () => void;
+}
+
+function storeChanged(state: 'lost' | 'restored', storeState: StoreState, metrics: MetricsRecorder, log: Logger): void {
   storeState.up = state === 'restored';
+  storeState.onChange();
   metrics.storeUp(storeState.up);
   storeState.audit?.record({ type: `store.${state}`, outcome: state === 'lost' ? 'failure' : 'success' });
   if (state === 'lost') log.error({}, 'the token store cannot be reached: requests that need it are refused');

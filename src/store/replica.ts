@@ -52,7 +52,7 @@ export interface Reach {
 
 /**
  * One process that lets tokens in: follows the log, holds the lease, and makes its own changes known to the others.
- * See docs/adr/0012-log-and-lease.md for why it holds.
+ * See docs/adr/0013-log-and-lease.md for why it holds.
  */
 export class Replica {
   readonly id = randomBytes(9).toString('base64url');
@@ -71,6 +71,7 @@ export class Replica {
   #watchdog: NodeJS.Timeout | null = null;
   #sweepAt = 0;
   #lastMuster: Muster | null = null;
+  #distrustedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReplicaOptions) {
     this.#options = options;
@@ -118,7 +119,8 @@ export class Replica {
       }
       first ??= muster;
       const pending = muster.replicas.filter(({ applied }) => !reaches(applied, position));
-      if (pending.length === 0 || clock.monotonic() - waited >= leaseMs) {
+      const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
+      if (heard || clock.monotonic() - waited >= leaseMs) {
         await this.#forgetSilent(first, pending);
         closedHere += this.#closed.get(position) ?? 0;
         const elsewhere = muster.replicas
@@ -133,6 +135,14 @@ export class Replica {
       }
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
+  }
+
+  /**
+   * The store may be another one than a moment ago, with a registry that has lost replicas which still hold a lease of
+   * the one before: for a lease from now on nobody's silence counts as consent.
+   */
+  distrust(): void {
+    this.#distrustedAt = this.#options.clock.monotonic();
   }
 
   async close(): Promise<void> {
@@ -184,6 +194,7 @@ export class Replica {
         const reported = this.#applied;
         const renewal = await log.renew(this.id, { applied: reported, closed: this.#closed });
         this.#replicas = renewal.replicas;
+        if (reported !== null && renewal.broken) this.distrust();
         const step = stepAfter(this.#applied, this.#lapsed || this.#over(), renewal);
         await this.#apply(step);
         if (step.inStep) this.#grant(sent);
@@ -192,6 +203,7 @@ export class Replica {
       await this.#sweepRegistry();
     } catch {
       // The store says that it is lost; here the lease runs out.
+      this.distrust();
     }
   }
 

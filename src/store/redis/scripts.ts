@@ -142,7 +142,11 @@ const RENEW_REPLICA = `${NEWEST}
   local replicas = redis.call('HLEN', KEYS[2]) / 3
   if ARGV[2] == '' then return { newest(), replicas, 1, {} } end
   local entries = redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[5])
-  if not entries[1] or entries[1][1] ~= ARGV[2] then return { newest(), replicas, 1, {} } end
+  if not entries[1] or entries[1][1] ~= ARGV[2] then
+    -- A position of a history that this log does not know says nothing about the entries that it will hold.
+    redis.call('HSET', KEYS[2], 'a:' .. ARGV[1], '')
+    return { newest(), replicas, 1, {} }
+  end
   table.remove(entries, 1)
   return { newest(), replicas, 0, entries }
 `;

@@ -80,7 +80,11 @@ export class ChangeLogTable {
     if (applied === null) return { last, entries: [], broken: true, replicas };
     const number = Number(applied.slice(0, applied.indexOf('-')));
     const [first, ...entries] = this.#from.all(number, RENEWAL_ENTRIES + 1);
-    if (first === undefined || positionOf(first) !== applied) return { last, entries: [], broken: true, replicas };
+    if (first === undefined || positionOf(first) !== applied) {
+      // A position of a history that this log does not know says nothing about the entries that it will hold.
+      this.#report(replica, null, encodeClosed(closed));
+      return { last, entries: [], broken: true, replicas };
+    }
     return { last, entries: entries.map(entryOf), broken: false, replicas };
   }
 
