@@ -100,7 +100,7 @@ describe('policies at work', () => {
   it('never hand out the gateway’s own paths', async () => {
     const before = upstream.seen.length;
     for (const path of [
-      '/.portcullis/token',
+      '/.portcullis/authz',
       '/.portcullis',
       '/%2eportcullis/x',
       '/.well-known/oauth-protected-resource',
