@@ -32,7 +32,10 @@ export class AgentGateway {
   outage: { readonly status: number; readonly reason: string; readonly only?: SeenCall['call'] } | null = null;
   beforeAnswer: BeforeAnswer = () => 'go on';
   readonly #tokens: StandInToken[] = [];
-  readonly #server = createServer((request, response) => void this.#answer(request, response));
+  readonly #server = createServer((request, response) => {
+    // A client that was killed in the middle of its request is none of our faults.
+    this.#answer(request, response).catch(() => response.destroy());
+  });
   #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
   #port = 0;
   #serial = 0;
