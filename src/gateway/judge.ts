@@ -155,6 +155,9 @@ interface PreflightMatch {
   readonly match: RouteMatch;
 }
 
+/** What is wrong most often: a token that was cut, broken over two lines, or pasted with a space in it. */
+const MISCOPIED = 'This is not a whole token: its form or its checksum is wrong. Copy it again, without spaces.';
+
 function authenticated(
   gateway: Gateway,
   exchange: Exchange,
@@ -165,7 +168,7 @@ function authenticated(
 ): MaybePromise<Verdict> {
   if (!outcome.ok) {
     exchange.tokenId = outcome.tokenId;
-    const refusal = refuse(outcome.reason);
+    const refusal = refuse(outcome.reason, outcome.reason === 'token_malformed' ? MISCOPIED : null);
     if (outcome.reason !== 'token_superseded') return refusal;
     return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }

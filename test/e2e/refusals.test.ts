@@ -118,7 +118,9 @@ describe('every way to be refused', () => {
       token: `${token.slice(0, -1)}${token.endsWith('a') ? 'b' : 'a'}`,
     });
     await refused(401, 'token_malformed', '/orders', { token: 'hunter2' });
-    await refused(401, 'token_malformed', '/orders', { token: `${token.slice(0, 20)} ${token.slice(20)}` });
+    const pasted = `${token.slice(0, 20)} ${token.slice(20)}`;
+    const spaced = await refused(401, 'token_malformed', '/orders', { token: pasted });
+    expect(spaced.problem?.detail).toContain('Copy it again, without spaces');
     await refused(401, 'token_malformed', '/orders', { token: 'x'.repeat(2000) });
     await refused(401, 'token_malformed', '/orders', { headers: { authorization: 'Bearer' } });
   });
