@@ -19,7 +19,8 @@ describe('the store in a cluster of three primaries and three replicas', () => {
       nodes: nodes.slice(1, 3).map(({ server }) => `127.0.0.1:${server.port}`),
       password: null,
     };
-    const store = await bench.open('', { connection, wait: { replicas: 1, timeoutMs: 2000 } });
+    const store = await bench.open('', { connection, wait: { replicas: 1, timeoutMs: 20_000 } });
+    const impatient = await bench.open('', { connection, wait: { replicas: 1, timeoutMs: 2000 } });
     const records = Array.from({ length: 30 }, (_, index) => aToken({ created_at: NOW + index }));
     for (const record of records) expect(await store.create(record)).toBe(true);
     const ended = records.filter((_, index) => index % 3 === 0);
@@ -44,7 +45,7 @@ describe('the store in a cluster of three primaries and three replicas', () => {
     const active = expected.filter(({ revoked_at }) => revoked_at === null);
     const outcomes = await Promise.all(
       active.map(async (record) =>
-        store.replace(1, revoked(record)).then(
+        impatient.replace(1, revoked(record)).then(
           () => 'taken',
           () => 'refused',
         ),
