@@ -1,6 +1,5 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import type { Reason } from '../model/reason.ts';
 import type { Exchange, UpgradeOffer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
@@ -9,10 +8,13 @@ import type { LiveStream } from './live-streams.ts';
 import type { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
 import { BodyAborted, RequestBody } from './request-body.ts';
+import type { RequestHead } from './request-head.ts';
 import { addOwnFields, readResponseHead, readTrailers, reasonPhrase } from './response-head.ts';
 import { upstreamHeaders, upstreamPath } from './target.ts';
 import { isWebSocketAnswer, join } from './upgrade.ts';
+import type { UpstreamCall } from './upstream-call.ts';
 import { reasonOfFailure, UpstreamInvalid } from './upstream-failure.ts';
+import { type HandshakeHandler, UpstreamHandshake } from './upstream-handshake.ts';
 import type { Upstream } from './upstreams.ts';
 
 /** An answer up to this size is written together with its head, in one write. */
@@ -20,14 +22,6 @@ const SMALL_ANSWER_BYTES = 16 * 1024;
 
 /** Interim answers that are relayed for one request; an upstream that sends more is not in its senses. */
 const MAX_INTERIM_ANSWERS = 16;
-
-/** The exchange is over on this side: nothing that the upstream still says is listened to. */
-class Stopped extends Error {
-  constructor() {
-    super('the exchange is over');
-    this.name = 'Stopped';
-  }
-}
 
 /** Sends a permitted request to its upstream and streams the answer back, with back-pressure both ways. */
 export function forward(gateway: Gateway, permit: Permit, exchange: Exchange): void {
@@ -43,19 +37,18 @@ export function forward(gateway: Gateway, permit: Permit, exchange: Exchange): v
     gateway.answer(exchange, refuse(refused));
     return;
   }
-  const headers = upstreamHeaders(gateway, permit, exchange, upstream.options);
-  if (upstream.options.preserveHost && head.host !== '') headers.push('host', head.host);
-  if (head.framing === 'length') headers.push('content-length', String(head.contentLength));
+  const fields = upstreamHeaders(gateway, permit, exchange, upstream.options);
   const body = bodyOf(gateway, exchange);
   const forwarding = new Forwarding(gateway, exchange, body, upstream);
   gateway.streams.enter(forwarding);
   exchange.response.owner = forwarding;
   exchange.forwarded = true;
   exchange.upstreamStartedAt = gateway.options.clock.monotonic();
-  const path = upstreamPath(permit, exchange, upstream.prefix);
-  const upgrade = exchange.upgrade === null ? null : 'websocket';
-  upstream.pool.dispatch({ path, method: exchange.method, headers, body, upgrade }, forwarding);
+  forwarding.send(upstreamPath(permit, exchange, upstream.prefix), fields, head);
 }
+
+/** Methods whose requests say that they have no body where they have none (RFC 9110 §8.6). */
+const EXPECTS_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY', 'PROPFIND', 'PROPPATCH']);
 
 /** Null where the request has none; then nothing of a body is sent either. */
 function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
@@ -67,14 +60,14 @@ function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
   return new RequestBody(exchange.request, gateway.options.limits.bodyBytes, exchange.expectsContinue ? invite : null);
 }
 
-/** One forwarded request: what undici reports of the upstream, and what the response reports of the client. */
-class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStream {
+/** One forwarded request: what is heard of the upstream, and what the response reports of the client. */
+class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   readonly exchange: Exchange;
   readonly #gateway: Gateway;
   readonly #response: GatewayResponse;
   readonly #body: RequestBody | null;
   readonly #upstream: Upstream;
-  #controller: Dispatcher.DispatchController | null = null;
+  #call: UpstreamCall | null = null;
   /** Fields of a small answer that wait for its body; null once they are written. */
   #held: string[] | null = null;
   #statusMessage = '';
@@ -99,20 +92,28 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#upstream = upstream;
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.exchange.closed || this.#ended) controller.abort(new Stopped());
+  send(target: string, fields: string[], head: RequestHead): void {
+    const { exchange } = this;
+    const { options, pool, handshakes, host } = this.#upstream;
+    const hostField = options.preserveHost && head.host !== '' ? head.host : host;
+    if (exchange.upgrade !== null) {
+      fields.push('host', hostField);
+      this.#call = new UpstreamHandshake(handshakes, { target, fields }, this);
+      return;
+    }
+    const chunked = head.framing === 'chunked';
+    fields.push('host', hostField, 'connection', 'keep-alive');
+    if (chunked) fields.push('transfer-encoding', 'chunked');
+    else if (head.framing === 'length' || EXPECTS_BODY.has(exchange.method)) {
+      fields.push('content-length', String(head.contentLength));
+    }
+    const request = { method: exchange.method, target, fields, body: this.#body, chunked };
+    this.#call = pool.dispatch(request, this);
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    _headers: unknown,
-    statusMessage?: string,
-  ): void {
+  onHead(status: number, phrase: string, raw: string[]): void {
     const { exchange } = this;
     if (exchange.closed || this.#ended) return;
-    const raw = rawFields(controller.rawHeaders);
     if (status < 200) {
       this.#inform(status, raw);
       return;
@@ -125,7 +126,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#early = exchange.bodyPending;
     if (this.#early || this.#gateway.draining) head.fields.push('connection', 'close');
     if (head.hasDate) this.#response.sendDate = false;
-    this.#statusMessage = reasonPhrase(statusMessage);
+    this.#statusMessage = reasonPhrase(phrase);
     this.#held = head.fields;
     this.#expectedBytes = bodiless ? 0 : head.contentLength;
     if (this.#expectedBytes >= 0 && this.#expectedBytes <= SMALL_ANSWER_BYTES) return;
@@ -135,38 +136,33 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#response.flushHeaders();
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onBody(part: Buffer): void {
     const { exchange } = this;
     if (exchange.closed || this.#ended) return;
-    exchange.bytesOut += chunk.length;
+    exchange.bytesOut += part.length;
     if (this.#held !== null) {
-      const whole = chunk.length === this.#expectedBytes;
+      const whole = part.length === this.#expectedBytes;
       this.#writeHead();
       if (whole) {
         this.#ended = true;
-        this.#response.end(chunk.toString('latin1'), 'latin1');
+        this.#response.end(part.toString('latin1'), 'latin1');
         return;
       }
     }
-    if (!this.#response.write(chunk)) controller.pause();
+    // The bytes are the connection's own; the response may have to keep them for a while.
+    if (!this.#response.write(Buffer.from(part))) this.#call?.pause();
   }
 
-  onResponseEnd(controller: Dispatcher.DispatchController): void {
+  onEnd(trailers: readonly string[]): void {
     if (this.exchange.closed || this.#ended) return;
     this.#ended = true;
     if (this.#held !== null) this.#writeHead();
-    const trailers = rawFields(controller.rawTrailers);
     if (trailers.length > 0) this.#response.addTrailers(readTrailers(trailers));
     this.#response.end();
   }
 
   /** The upstream has switched to another protocol. */
-  onRequestUpgrade(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[]>,
-    socket: Duplex,
-  ): void {
+  onUpgrade(status: number, fields: readonly string[], socket: Duplex): void {
     const { exchange } = this;
     const offer = exchange.upgrade;
     if (exchange.closed || this.#ended || offer === null) {
@@ -174,8 +170,8 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
       return;
     }
     this.#answered(status);
-    const head = readResponseHead(rawFields(controller.rawHeaders), status, false);
-    if (head === null || status !== 101 || !isWebSocketAnswer(headers['upgrade'])) {
+    const head = readResponseHead(fields, status, false);
+    if (head === null || status !== 101 || !isWebSocketAnswer(fields)) {
       socket.destroy();
       this.#replace('upstream_invalid');
       return;
@@ -189,10 +185,10 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     this.#tunnel(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields]);
   }
 
-  /** Must not throw: undici would take it for its own failure and end the process. */
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  /** Must not throw: whoever calls it has no other way to tell the client. */
+  onFailure(error: Error): void {
     const { exchange } = this;
-    if (exchange.closed || this.#ended || error instanceof Stopped || error instanceof BodyAborted) return;
+    if (exchange.closed || this.#ended || error instanceof BodyAborted) return;
     this.#gateway.options.log.debug({ err: error, request_id: exchange.requestId }, 'the upstream failed');
     try {
       this.#replace(reasonOfFailure(error));
@@ -203,7 +199,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   }
 
   onDrain(): void {
-    this.#controller?.resume();
+    this.#call?.resume();
   }
 
   onBroken(reason: Reason): void {
@@ -218,7 +214,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
       exchange.bytesIn = exchange.upgrade.socket.bytesRead - this.#tunnelStart.bytesRead;
       exchange.bytesOut = exchange.upgrade.socket.bytesWritten - this.#tunnelStart.bytesWritten;
     }
-    if (!this.#ended || !this.#response.writableFinished) this.#controller?.abort(new Stopped());
+    if (!this.#ended || !this.#response.writableFinished) this.#call?.abort();
     this.#body?.destroy();
     this.#gateway.streams.ended(this, this.#opened);
     this.#gateway.record(exchange);
@@ -254,7 +250,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     const { exchange } = this;
     this.#ended = true;
     this.#held = null;
-    this.#controller?.abort(new Stopped());
+    this.#call?.abort();
     if (this.#response.headersSent) {
       exchange.reason = reason;
       this.#cutOff();
@@ -294,7 +290,7 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
   }
 
   /** An interim answer (RFC 9110 §15.2). `100` ends here: the gateway has invited the body itself. */
-  #inform(status: number, raw: readonly (Buffer | string)[]): void {
+  #inform(status: number, raw: readonly string[]): void {
     if (status < 100 || status === 101) throw new UpstreamInvalid(`an answer with the status ${status}`);
     this.#interimAnswers += 1;
     if (this.#interimAnswers > MAX_INTERIM_ANSWERS) throw new UpstreamInvalid('too many interim answers');
@@ -302,9 +298,4 @@ class Forwarding implements Dispatcher.DispatchHandler, ResponseOwner, LiveStrea
     const head = readResponseHead(raw, status, false);
     if (head !== null && !this.#response.headersSent) this.#response.writeInformation(status, head.fields);
   }
-}
-
-/** undici gives the raw fields of HTTP/1.1 as one flat list. */
-function rawFields(raw: unknown): readonly (Buffer | string)[] {
-  return Array.isArray(raw) ? raw : [];
 }

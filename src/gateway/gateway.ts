@@ -34,7 +34,7 @@ export class Gateway {
     this.options = options;
     this.heads = new RequestHeadReader(new HeaderKinds(options.accept.map(({ header }) => header)), options.accept);
     this.addresses = new ClientAddresses(options.trustedProxies);
-    this.upstreams = new Upstreams(options.upstreams, options.limits.connections);
+    this.upstreams = new Upstreams(options.upstreams, options.limits.connections, options.clock);
     this.streams = new LiveStreams(options.metrics, options.clock);
   }
 

@@ -13,15 +13,11 @@ export interface ResponseHead {
 }
 
 /**
- * Reads the raw fields of an answer (name and value in turn, latin1 bytes) and drops what ends here. Null for a transfer
+ * Reads the fields of an answer (name and value in turn, latin1) and drops what ends here. Null for a transfer
  * coding other than `chunked`: what arrives is still encoded, and nobody behind this connection would know (RFC 9112
  * §6.1). `mayTrail` false drops the announcement of trailers that cannot follow.
  */
-export function readResponseHead(
-  raw: readonly (Buffer | string)[],
-  status: number,
-  mayTrail: boolean,
-): ResponseHead | null {
+export function readResponseHead(raw: readonly string[], status: number, mayTrail: boolean): ResponseHead | null {
   const fields: string[] = [];
   let contentLength = -1;
   let eventStream = false;
@@ -29,8 +25,8 @@ export function readResponseHead(
   let trailer: string | null = null;
   let named: Set<string> | null = null;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = text(raw[i]);
-    const value = text(raw[i + 1]);
+    const name = raw[i] ?? '';
+    const value = raw[i + 1] ?? '';
     const lower = name.toLowerCase();
     if (lower === 'connection') {
       named = connectionOptions(value, named);
@@ -85,18 +81,14 @@ function connectionOptions(value: string, known: Set<string> | null): Set<string
   return named;
 }
 
-function text(part: Buffer | string | undefined): string {
-  return part === undefined ? '' : typeof part === 'string' ? part : part.toString('latin1');
-}
-
 /** Trailer fields that may follow a body (RFC 9110 §6.5.1): none that frames, routes or authenticates. */
-export function readTrailers(raw: readonly (Buffer | string)[]): [string, string][] {
+export function readTrailers(raw: readonly string[]): [string, string][] {
   const trailers: [string, string][] = [];
   for (let i = 0; i < raw.length; i += 2) {
-    const name = text(raw[i]);
+    const name = raw[i] ?? '';
     const lower = name.toLowerCase();
     if (isResponseHeaderDropped(lower) || FORBIDDEN_TRAILERS.has(lower)) continue;
-    trailers.push([name, text(raw[i + 1])]);
+    trailers.push([name, raw[i + 1] ?? '']);
   }
   return trailers;
 }

@@ -19,8 +19,9 @@ export function responseOn(request: IncomingMessage, socket: Socket): GatewayRes
 }
 
 /** `Upgrade: websocket` of a 101 (RFC 6455 §4.1): an upstream that switches to anything else is not tunnelled to. */
-export function isWebSocketAnswer(upgrade: string | string[] | undefined): boolean {
-  return typeof upgrade === 'string' && upgrade.trim().toLowerCase() === 'websocket';
+export function isWebSocketAnswer(fields: readonly string[]): boolean {
+  const offers = fields.filter((_, index) => index % 2 === 1 && fields[index - 1]?.toLowerCase() === 'upgrade');
+  return offers.length === 1 && offers[0]?.trim().toLowerCase() === 'websocket';
 }
 
 /**

@@ -1,11 +1,51 @@
 import type { Reason } from '../model/reason.ts';
 import { BodyTooLarge } from './request-body.ts';
 
-/** An answer that undici could read and that must not be relayed all the same. */
+/** An answer that cannot be read in exactly one way, or that must not be relayed. */
 export class UpstreamInvalid extends Error {
   constructor(what: string) {
     super(`the upstream sent ${what}`);
     this.name = 'UpstreamInvalid';
+  }
+}
+
+/** The connection ended before the answer did. */
+export class UpstreamLost extends Error {
+  readonly code = 'UPSTREAM_LOST';
+
+  constructor() {
+    super('the upstream ended the connection before its answer was complete');
+    this.name = 'UpstreamLost';
+  }
+}
+
+/** `what` did not come in its time: a connection, or an answer. */
+export class UpstreamTimeout extends Error {
+  readonly code = 'UPSTREAM_TIMEOUT';
+
+  constructor(what: string) {
+    super(`${what} within the time that the upstream has`);
+    this.name = 'UpstreamTimeout';
+  }
+}
+
+/** The upstream has as many connections as it may have. */
+export class UpstreamFull extends Error {
+  readonly code = 'UPSTREAM_FULL';
+
+  constructor() {
+    super('the upstream has as many connections as it may have');
+    this.name = 'UpstreamFull';
+  }
+}
+
+/** The request holds a character that would be read as something else. */
+export class RequestUnwritable extends Error {
+  readonly code = 'REQUEST_UNWRITABLE';
+
+  constructor() {
+    super('the request cannot be written as HTTP/1.1');
+    this.name = 'RequestUnwritable';
   }
 }
 
@@ -19,6 +59,11 @@ const REASON_BY_CODE: Readonly<Record<string, Reason>> = {
   ENETUNREACH: 'upstream_unreachable',
   EPIPE: 'upstream_unreachable',
   EMFILE: 'overloaded',
+  UPSTREAM_FULL: 'overloaded',
+  UPSTREAM_LOST: 'upstream_unreachable',
+  UPSTREAM_TIMEOUT: 'upstream_timeout',
+  REQUEST_UNWRITABLE: 'request_malformed',
+  // The handshakes of WebSockets, which undici carries.
   UND_ERR_SOCKET: 'upstream_unreachable',
   UND_ERR_CONNECT_TIMEOUT: 'upstream_timeout',
   ECONNECT_TIMEOUT: 'upstream_timeout',
