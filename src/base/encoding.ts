@@ -28,7 +28,19 @@ export function randomBase62(length: number): string {
 
 /** CRC-32 (ISO 3309) of a latin1 text as six base62 digits. */
 export function crc32Base62(text: string): string {
-  return base62(BigInt(crc32(Buffer.from(text, 'latin1'))), 6);
+  let rest = crc32(isAscii(text) ? text : Buffer.from(text, 'latin1'));
+  let digits = '';
+  for (let i = 0; i < 6; i += 1) {
+    digits = BASE62.charAt(rest % 62) + digits;
+    rest = Math.floor(rest / 62);
+  }
+  return digits;
+}
+
+/** Such a text has the same bytes in latin1 and in UTF-8. */
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) if (text.charCodeAt(i) > 0x7f) return false;
+  return true;
 }
 
 export function sha256(data: string | Uint8Array): Buffer {

@@ -3,8 +3,10 @@ import type { Socket } from 'node:net';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
-import type { GatewayResponse } from './gateway-response.ts';
+import type { Gateway } from './gateway.ts';
+import type { GatewayResponse, ResponseOwner } from './gateway-response.ts';
 import type { OwnTokenReason } from './own-token.ts';
+import { refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** A connection that asks to become a WebSocket, with what was read beyond the handshake. */
@@ -13,8 +15,12 @@ export interface UpgradeOffer {
   readonly head: Buffer;
 }
 
-/** One request and all that is learned about it on its way through. Lives until it is recorded. */
-export class Exchange {
+/**
+ * One request and all that is learned about it on its way through. Lives until it is recorded. Owns its response as long
+ * as nothing is forwarded.
+ */
+export class Exchange implements ResponseOwner {
+  readonly #gateway: Gateway;
   readonly request: IncomingMessage;
   readonly response: GatewayResponse;
   /** The client waits for an invitation before it sends its body (RFC 9110 §10.1.1). */
@@ -63,14 +69,28 @@ export class Exchange {
   closed = false;
   recorded = false;
 
-  constructor(request: IncomingMessage, response: GatewayResponse, requestId: string, startedAt: number, peer: string) {
+  constructor(gateway: Gateway, request: IncomingMessage, response: GatewayResponse, peer: string) {
+    this.#gateway = gateway;
     this.request = request;
     this.response = response;
-    this.requestId = requestId;
-    this.startedAt = startedAt;
+    this.requestId = gateway.ids.requestId();
+    this.startedAt = gateway.options.clock.monotonic();
     this.peer = peer;
     this.client = peer;
     this.method = request.method ?? '';
+  }
+
+  onDrain(): void {
+    // Nothing waits: an answer of the gateway's own is written at once.
+  }
+
+  onClose(): void {
+    this.closed = true;
+    this.#gateway.record(this);
+  }
+
+  onBroken(reason: Reason): void {
+    if (this.status === 0) this.#gateway.answer(this, refuse(reason));
   }
 
   /**

@@ -9,7 +9,7 @@ import type { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
 import { BodyAborted, RequestBody } from './request-body.ts';
 import type { RequestHead } from './request-head.ts';
-import { addOwnFields, readResponseHead, readTrailers, reasonPhrase } from './response-head.ts';
+import { addOwnFields, reasonPhrase } from './response-head.ts';
 import { upstreamHeaders, upstreamPath } from './target.ts';
 import { isWebSocketAnswer, join } from './upgrade.ts';
 import type { UpstreamCall } from './upstream-call.ts';
@@ -120,7 +120,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     }
     this.#answered(status);
     const bodiless = exchange.method === 'HEAD' || status === 204 || status === 304;
-    const head = readResponseHead(raw, status, !bodiless && exchange.request.httpVersion === '1.1');
+    const head = this.#gateway.answers.read(raw, status, !bodiless && exchange.request.httpVersion === '1.1');
     if (head === null) throw new UpstreamInvalid('a transfer coding other than chunked');
     addOwnFields(this.#gateway, exchange, head.fields);
     this.#early = exchange.bodyPending;
@@ -157,7 +157,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     if (this.exchange.closed || this.#ended) return;
     this.#ended = true;
     if (this.#held !== null) this.#writeHead();
-    if (trailers.length > 0) this.#response.addTrailers(readTrailers(trailers));
+    if (trailers.length > 0) this.#response.addTrailers(this.#gateway.answers.readTrailers(trailers));
     this.#response.end();
   }
 
@@ -170,7 +170,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       return;
     }
     this.#answered(status);
-    const head = readResponseHead(fields, status, false);
+    const head = this.#gateway.answers.read(fields, status, false);
     if (head === null || status !== 101 || !isWebSocketAnswer(fields)) {
       socket.destroy();
       this.#replace('upstream_invalid');
@@ -295,7 +295,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     this.#interimAnswers += 1;
     if (this.#interimAnswers > MAX_INTERIM_ANSWERS) throw new UpstreamInvalid('too many interim answers');
     if (status === 100 || this.exchange.request.httpVersion === '1.0') return;
-    const head = readResponseHead(raw, status, false);
+    const head = this.#gateway.answers.read(raw, status, false);
     if (head !== null && !this.#response.headersSent) this.#response.writeInformation(status, head.fields);
   }
 }

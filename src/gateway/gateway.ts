@@ -10,6 +10,7 @@ import { RateLimits } from './rate-limit.ts';
 import { recordExchange } from './record.ts';
 import type { Refusal } from './refusal.ts';
 import { RequestHeadReader } from './request-head.ts';
+import { ResponseHeadReader } from './response-head.ts';
 import { IdSource } from './trace-context.ts';
 import { Upstreams } from './upstreams.ts';
 
@@ -17,6 +18,7 @@ import { Upstreams } from './upstreams.ts';
 export class Gateway {
   readonly options: GatewayOptions;
   readonly heads: RequestHeadReader;
+  readonly answers = new ResponseHeadReader();
   readonly addresses: ClientAddresses;
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;

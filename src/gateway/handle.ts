@@ -52,17 +52,8 @@ export function refuseRequest(
 function begin(gateway: Gateway, request: IncomingMessage, response: GatewayResponse): Exchange {
   const peer = normaliseAddress(request.socket.remoteAddress ?? '');
   gateway.begin();
-  const exchange = new Exchange(request, response, gateway.ids.requestId(), gateway.options.clock.monotonic(), peer);
-  response.owner = {
-    onDrain: () => undefined,
-    onClose: () => {
-      exchange.closed = true;
-      gateway.record(exchange);
-    },
-    onBroken: (reason) => {
-      if (exchange.status === 0) gateway.answer(exchange, refuse(reason));
-    },
-  };
+  const exchange = new Exchange(gateway, request, response, peer);
+  response.owner = exchange;
   return exchange;
 }
 

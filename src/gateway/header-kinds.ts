@@ -140,20 +140,49 @@ export class HeaderKinds {
   }
 }
 
-/** Fields of an upstream's answer that end here: hop-by-hop (RFC 9110 §7.6.1) and names that only the gateway may set. */
-const RESPONSE_DROPPED: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'te',
-  'transfer-encoding',
-  'upgrade',
+/** What the gateway does with a field of an upstream's answer, by its name. */
+export const AnswerFieldKind = {
+  pass: 0,
+  /** Ends here: hop-by-hop (RFC 9110 §7.6.1), or a name that only the gateway may set. */
+  drop: 1,
+  connection: 2,
+  transferEncoding: 3,
+  trailer: 4,
+  contentLength: 5,
+  contentType: 6,
+  date: 7,
+} as const;
+export type AnswerFieldKind = (typeof AnswerFieldKind)[keyof typeof AnswerFieldKind];
+
+const ANSWER_KINDS: ReadonlyMap<string, AnswerFieldKind> = new Map<string, AnswerFieldKind>([
+  ['connection', AnswerFieldKind.connection],
+  ['transfer-encoding', AnswerFieldKind.transferEncoding],
+  ['trailer', AnswerFieldKind.trailer],
+  ['content-length', AnswerFieldKind.contentLength],
+  ['content-type', AnswerFieldKind.contentType],
+  ['date', AnswerFieldKind.date],
+  ['keep-alive', AnswerFieldKind.drop],
+  ['proxy-connection', AnswerFieldKind.drop],
+  ['proxy-authenticate', AnswerFieldKind.drop],
+  ['proxy-authorization', AnswerFieldKind.drop],
+  ['te', AnswerFieldKind.drop],
+  ['upgrade', AnswerFieldKind.drop],
   // Would lead clients past the gateway (RFC 7838).
-  'alt-svc',
+  ['alt-svc', AnswerFieldKind.drop],
 ]);
 
-export function isResponseHeaderDropped(lowerName: string): boolean {
-  return RESPONSE_DROPPED.has(lowerName) || lowerName.startsWith('portcullis-');
+/** Tells a field of an answer from its name as it came. Names seen are remembered, up to a bound. */
+export class AnswerFieldKinds {
+  readonly #known = new Map<string, AnswerFieldKind>();
+
+  of(name: string): AnswerFieldKind {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const lower = name.toLowerCase();
+    const kind =
+      ANSWER_KINDS.get(lower) ?? (lower.startsWith('portcullis-') ? AnswerFieldKind.drop : AnswerFieldKind.pass);
+    if (this.#known.size >= CACHE_ENTRIES) this.#known.clear();
+    this.#known.set(name, kind);
+    return kind;
+  }
 }

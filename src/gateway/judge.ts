@@ -9,7 +9,7 @@ import type { Gateway } from './gateway.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { type Refusal, refuse } from './refusal.ts';
-import { hostName, type RequestHead } from './request-head.ts';
+import type { RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
 
 export type Verdict = Permit | Refusal | OwnTokenCall;
@@ -97,7 +97,7 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   if (exchange.method === 'OPTIONS' && request.httpVersion === '1.0') return refuse('request_malformed');
   exchange.head = head;
   exchange.client = gateway.addresses.client(exchange.peer, head);
-  exchange.host = hostName(head.host);
+  exchange.host = head.hostName;
   exchange.traceparent =
     head.traceparent !== null && isTraceparent(head.traceparent) ? head.traceparent : gateway.ids.traceparent();
   return head;

@@ -8,6 +8,8 @@ export type BodyFraming = 'none' | 'length' | 'chunked';
 export interface RequestHead {
   readonly forwarded: string[];
   readonly host: string;
+  /** The host without its port, in lower case and without a trailing dot: what policies name. */
+  readonly hostName: string;
   readonly framing: BodyFraming;
   readonly contentLength: number;
   /** The one credential, or null where none was presented. */
@@ -25,6 +27,9 @@ export interface RequestHead {
 export class RequestHeadReader {
   readonly #kinds: HeaderKinds;
   readonly #sources: readonly CredentialSource[];
+  /** The last valid Host and its name: most requests come with the same. */
+  #lastHost = '';
+  #lastHostName = '';
 
   constructor(kinds: HeaderKinds, sources: readonly CredentialSource[]) {
     this.#kinds = kinds;
@@ -108,7 +113,11 @@ export class RequestHeadReader {
     if (host === null) {
       if (httpVersion !== '1.0') return null;
       host = '';
-    } else if (!isHost(host)) return null;
+    } else if (host !== this.#lastHost) {
+      if (!isHost(host)) return null;
+      this.#lastHost = host;
+      this.#lastHostName = hostName(host);
+    }
     let framing: BodyFraming = 'none';
     let length = 0;
     if (transferEncoding !== null) {
@@ -124,6 +133,7 @@ export class RequestHeadReader {
     return {
       forwarded,
       host,
+      hostName: host === '' ? '' : this.#lastHostName,
       framing,
       contentLength: length,
       credential,
@@ -232,8 +242,7 @@ function isAddressCode(code: number): boolean {
   );
 }
 
-/** The host without its port, in lower case and without a trailing dot: what policies name. */
-export function hostName(host: string): string {
+function hostName(host: string): string {
   const end = host.startsWith('[') ? host.indexOf(']') + 1 : host.indexOf(':');
   const name = (end > 0 ? host.slice(0, end) : host).toLowerCase();
   return name.endsWith('.') ? name.slice(0, -1) : name;

@@ -1,6 +1,6 @@
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
-import { isResponseHeaderDropped } from './header-kinds.ts';
+import { AnswerFieldKind, AnswerFieldKinds } from './header-kinds.ts';
 
 /** What one walk over an upstream's header fields found. */
 export interface ResponseHead {
@@ -12,48 +12,80 @@ export interface ResponseHead {
   readonly hasDate: boolean;
 }
 
-/**
- * Reads the fields of an answer (name and value in turn, latin1) and drops what ends here. Null for a transfer
- * coding other than `chunked`: what arrives is still encoded, and nobody behind this connection would know (RFC 9112
- * §6.1). `mayTrail` false drops the announcement of trailers that cannot follow.
- */
-export function readResponseHead(raw: readonly string[], status: number, mayTrail: boolean): ResponseHead | null {
-  const fields: string[] = [];
-  let contentLength = -1;
-  let eventStream = false;
-  let hasDate = false;
-  let trailer: string | null = null;
-  let named: Set<string> | null = null;
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] ?? '';
-    const value = raw[i + 1] ?? '';
-    const lower = name.toLowerCase();
-    if (lower === 'connection') {
-      named = connectionOptions(value, named);
-      continue;
+/** Reads the fields of answers and trailers. */
+export class ResponseHeadReader {
+  readonly #kinds = new AnswerFieldKinds();
+
+  /**
+   * Reads the fields of an answer (name and value in turn, latin1) and drops what ends here. Null for a transfer
+   * coding other than `chunked`: what arrives is still encoded, and nobody behind this connection would know (RFC 9112
+   * §6.1). `mayTrail` false drops the announcement of trailers that cannot follow.
+   */
+  read(raw: readonly string[], status: number, mayTrail: boolean): ResponseHead | null {
+    const fields: string[] = [];
+    let contentLength = -1;
+    let eventStream = false;
+    let hasDate = false;
+    let trailer: string | null = null;
+    let named: Set<string> | null = null;
+    for (let i = 0; i < raw.length; i += 2) {
+      const name = raw[i] ?? '';
+      const value = raw[i + 1] ?? '';
+      switch (this.#kinds.of(name)) {
+        case AnswerFieldKind.drop:
+          continue;
+        case AnswerFieldKind.connection:
+          named = connectionOptions(value, named);
+          continue;
+        case AnswerFieldKind.transferEncoding:
+          if (value.toLowerCase() !== 'chunked') return null;
+          continue;
+        case AnswerFieldKind.trailer:
+          trailer = trailer === null ? value : `${trailer}, ${value}`;
+          continue;
+        case AnswerFieldKind.contentLength:
+          // RFC 9110 §8.6: not in a 204; elsewhere it is what the reader of the answer has checked already.
+          if (status === 204) continue;
+          contentLength = Number(value);
+          break;
+        case AnswerFieldKind.contentType:
+          eventStream = value.toLowerCase().startsWith('text/event-stream');
+          break;
+        case AnswerFieldKind.date:
+          hasDate = true;
+          break;
+        default:
+          break;
+      }
+      fields.push(name, value);
     }
-    if (lower === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return null;
-    if (isResponseHeaderDropped(lower)) continue;
-    if (lower === 'trailer') {
-      trailer = trailer === null ? value : `${trailer}, ${value}`;
-      continue;
+    if (named !== null) {
+      for (let i = fields.length - 2; i >= 0; i -= 2) {
+        if (named.has(fields[i]?.toLowerCase() ?? '')) fields.splice(i, 2);
+      }
     }
-    if (lower === 'content-length') {
-      // RFC 9110 §8.6: not in a 204; elsewhere it is what the upstream's parser has checked already.
-      if (status === 204) continue;
-      contentLength = Number(value);
-    } else if (lower === 'content-type') eventStream = value.toLowerCase().startsWith('text/event-stream');
-    else if (lower === 'date') hasDate = true;
-    fields.push(name, value);
+    if (trailer !== null && mayTrail && contentLength < 0) fields.push('trailer', trailer);
+    return { fields, contentLength, eventStream, hasDate };
   }
-  if (named !== null) {
-    for (let i = fields.length - 2; i >= 0; i -= 2) {
-      if (named.has(fields[i]?.toLowerCase() ?? '')) fields.splice(i, 2);
+
+  /** Trailer fields that may follow a body (RFC 9110 §6.5.1): none that frames, routes or authenticates. */
+  readTrailers(raw: readonly string[]): [string, string][] {
+    const trailers: [string, string][] = [];
+    for (let i = 0; i < raw.length; i += 2) {
+      const name = raw[i] ?? '';
+      const kind = this.#kinds.of(name);
+      if (DROPPED_FROM_TRAILERS.has(kind) || FORBIDDEN_TRAILERS.has(name.toLowerCase())) continue;
+      trailers.push([name, raw[i + 1] ?? '']);
     }
+    return trailers;
   }
-  if (trailer !== null && mayTrail && contentLength < 0) fields.push('trailer', trailer);
-  return { fields, contentLength, eventStream, hasDate };
 }
+
+const DROPPED_FROM_TRAILERS: ReadonlySet<AnswerFieldKind> = new Set([
+  AnswerFieldKind.drop,
+  AnswerFieldKind.connection,
+  AnswerFieldKind.transferEncoding,
+]);
 
 /** The gateway's own fields of an answer: the request's id, and what the token's holder should know (contract of tokens). */
 export function addOwnFields(gateway: Gateway, exchange: Exchange, fields: string[]): void {
@@ -70,6 +102,7 @@ export function addOwnFields(gateway: Gateway, exchange: Exchange, fields: strin
 
 /** Names of `Connection` that are fields to drop (RFC 9110 §7.6.1); null where there are none. */
 function connectionOptions(value: string, known: Set<string> | null): Set<string> | null {
+  if (value === 'keep-alive' || value === 'close') return known;
   let named = known;
   for (const option of value.split(',')) {
     const name = option.trim().toLowerCase();
@@ -79,18 +112,6 @@ function connectionOptions(value: string, known: Set<string> | null): Set<string
     named.add(name);
   }
   return named;
-}
-
-/** Trailer fields that may follow a body (RFC 9110 §6.5.1): none that frames, routes or authenticates. */
-export function readTrailers(raw: readonly string[]): [string, string][] {
-  const trailers: [string, string][] = [];
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] ?? '';
-    const lower = name.toLowerCase();
-    if (isResponseHeaderDropped(lower) || FORBIDDEN_TRAILERS.has(lower)) continue;
-    trailers.push([name, raw[i + 1] ?? '']);
-  }
-  return trailers;
 }
 
 const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([

@@ -1,10 +1,11 @@
 import type { UpstreamRequest } from './upstream-call.ts';
 import { RequestUnwritable } from './upstream-failure.ts';
 
-/** All that a head may consist of (RFC 9112 §3, RFC 9110 §5.5): no other control character, nothing beyond one byte. */
-const NOT_IN_A_HEAD = /[^\t\r\n\x20-\x7e\x80-\xff]/;
-/** What would end a method or a target early. */
-const NOT_IN_A_REQUEST_LINE = /[\s\x00-\x20\x7f]/;
+const TAB = 0x09;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const DELETE = 0x7f;
 
 /**
  * The head of a request as it is sent (latin1), its blank line included. Throws RequestUnwritable when a part of it
@@ -14,22 +15,35 @@ export function requestHead({ method, target, fields }: UpstreamRequest): string
   let head = `${method} ${target} HTTP/1.1\r\n`;
   for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`;
   head += '\r\n';
-  const lines = fields.length / 2 + 2;
-  if (
-    NOT_IN_A_REQUEST_LINE.test(method) ||
-    NOT_IN_A_REQUEST_LINE.test(target) ||
-    NOT_IN_A_HEAD.test(head) ||
-    count(head, '\r\n') !== lines ||
-    count(head, '\n') !== lines ||
-    count(head, '\r') !== lines
-  ) {
+  if (!isToken(method) || !isToken(target) || countLines(head) !== fields.length / 2 + 2) {
     throw new RequestUnwritable();
   }
   return head;
 }
 
-function count(text: string, part: string): number {
-  let found = 0;
-  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) found += 1;
-  return found;
+/** Not empty, visible ASCII only: nothing that would end a method or a target (RFC 9112 §3) early. */
+function isToken(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code <= SPACE || code >= DELETE) return false;
+  }
+  return text.length > 0;
+}
+
+/**
+ * How many lines the text has, or -1 where it holds what no head may (RFC 9110 §5.5): a CR or LF by itself, another
+ * control character, or a character beyond one byte. Of such a one latin1 would write the low byte, and that of U+010A
+ * is a line feed.
+ */
+function countLines(text: string): number {
+  let lines = 0;
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code >= SPACE && code !== DELETE && code <= 0xff) continue;
+    if (code === CR && text.charCodeAt(i + 1) === LF) {
+      lines += 1;
+      i += 1;
+    } else if (code !== TAB) return -1;
+  }
+  return lines;
 }

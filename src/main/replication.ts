@@ -47,7 +47,7 @@ export class Replication {
         cacheMiss: () => metrics.cacheMiss(),
         staleAnswer: () => this.#onStaleAnswer(),
       },
-      answersFromMemory: store.kind === 'redis',
+      answersAtOnce: store.kind === 'embedded',
       onUnavailable: config.onUnavailable,
       maxStaleMs: config.maxStaleMs,
     });

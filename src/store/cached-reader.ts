@@ -28,8 +28,8 @@ export interface CachedReaderOptions {
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly observe: CacheObserver;
-  /** False where the store is in this process: it is read every time, and remembered only for `serve_cached`. */
-  readonly answersFromMemory: boolean;
+  /** The store is in this process: between asking it and remembering what it says nothing can happen here. */
+  readonly answersAtOnce: boolean;
   readonly onUnavailable: WhenUnavailable;
   readonly maxStaleMs: number;
 }
@@ -62,8 +62,7 @@ export class CachedReader implements TokenReader {
   }
 
   find(id: string, whenUnavailable: WhenUnavailable | null = null): MaybePromise<TokenRecord | null> {
-    const { clock, lease, observe, answersFromMemory } = this.#options;
-    if (!answersFromMemory) return this.#readAtOnce(id, whenUnavailable);
+    const { clock, lease, observe, answersAtOnce } = this.#options;
     const now = clock.monotonic();
     if (lease.valid(now, clock.now())) {
       this.#confirmedAt = now;
@@ -74,7 +73,7 @@ export class CachedReader implements TokenReader {
       }
     }
     observe.cacheMiss();
-    return this.#read(id, whenUnavailable);
+    return answersAtOnce ? this.#readAtOnce(id, whenUnavailable, now) : this.#read(id, whenUnavailable);
   }
 
   /** The record has changed: what is remembered is dropped, and what is being read is read again. */
@@ -100,14 +99,10 @@ export class CachedReader implements TokenReader {
     return onUnavailable === 'serve_cached' && clock.monotonic() - this.#confirmedAt < maxStaleMs;
   }
 
-  /** With the store in this process, which is read every time. */
-  #readAtOnce(id: string, whenUnavailable: WhenUnavailable | null): MaybePromise<TokenRecord | null> {
-    const { store, clock, observe, onUnavailable } = this.#options;
-    observe.cacheMiss();
+  #readAtOnce(id: string, whenUnavailable: WhenUnavailable | null, now: number): MaybePromise<TokenRecord | null> {
     try {
-      const found = store.find(id);
-      const wanted = (whenUnavailable ?? onUnavailable) === 'serve_cached';
-      if (wanted && found !== null && !(found instanceof Promise)) this.#remember(id, found, clock.monotonic());
+      const found = this.#options.store.find(id);
+      if (found !== null && !(found instanceof Promise)) this.#remember(id, found, now);
       return found;
     } catch (error) {
       return this.#stale(id, whenUnavailable, error);

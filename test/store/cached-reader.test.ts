@@ -52,7 +52,7 @@ describe('the reader that remembers', () => {
           counts.stale += 1;
         },
       },
-      answersFromMemory: true,
+      answersAtOnce: false,
       onUnavailable: 'deny',
       maxStaleMs: 5000,
       ...options,
@@ -157,7 +157,7 @@ describe('a replica and the store between which an answer is held', () => {
       leaseMs,
       clock,
       observe: { cacheHit: () => undefined, cacheMiss: () => undefined, staleAnswer: () => undefined },
-      answersFromMemory: true,
+      answersAtOnce: false,
       onUnavailable: 'deny',
       maxStaleMs: 0,
     });
