@@ -8,15 +8,17 @@ import { type CommandContext, CommandFailure, EXIT, example } from '../command.t
 import { counted } from '../config-file.ts';
 import { printable } from '../output.ts';
 import { registerPolicyExplain } from './policy-explain.ts';
+import { registerPolicyReplay } from './policy-replay.ts';
 
 export const DEFAULT_POLICIES = './policies';
 
 export function registerPolicy(root: Command, context: CommandContext): void {
-  const group = root.command('policy').description('Check, explain and test policies.');
+  const group = root.command('policy').description('Check, explain, test and replay policies.');
   example(group, 'portcullis policy check policies');
   registerCheck(group, context);
   registerPolicyExplain(group, context);
   registerTest(group, context);
+  registerPolicyReplay(group, context);
 }
 
 function registerCheck(group: Command, context: CommandContext): void {

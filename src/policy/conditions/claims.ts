@@ -31,6 +31,7 @@ export const claims = conditionKind({
     return {
       name: 'claims',
       text: wanted.map(([name, want]) => `claim ${name} is ${describe(want)}`).join(' and '),
+      claims: wanted.map(([name]) => name),
       params: wanted.flatMap(([, want]) => (want.kind === 'segment' ? [want.name] : [])),
       holds: ({ principal, params }) =>
         wanted.every(([name, want]) => matches(attribute(principal, name), want, params)),
