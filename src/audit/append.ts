@@ -15,6 +15,8 @@ const BATCH_CHARS = 64 * 1024;
 const RETRY_MS = 250;
 /** From here on `saturated`: the rest of the queue is for the requests that are under way already. */
 const SATURATED_SHARE = 0.75;
+/** What is nested deeper is not written. */
+const MAX_DEPTH = 16;
 /** How long `close` waits for a sink that does not answer, milliseconds. */
 const CLOSE_MS = 5000;
 
@@ -307,7 +309,19 @@ function isTime(time: number | undefined): time is number {
 /** About: the fixed part of a line, and what a client can make long. Cheap, because it is asked for every event. */
 function lengthOf(event: AuditEventInput): number {
   const texts = (event.path?.length ?? 0) + (event.host?.length ?? 0) + (event.subject?.length ?? 0);
-  return 450 + texts + (event.details === undefined ? 0 : 500);
+  return 450 + texts + sizeOf(event.details, 0);
+}
+
+function sizeOf(value: AuditDetail | undefined, depth: number): number {
+  if (typeof value === 'string') return value.length + 4;
+  if (typeof value !== 'object' || value === null) return 8;
+  if (depth > MAX_DEPTH) return 0;
+  let size = 2;
+  // Of a list or an object alike; a list's own numbers are counted in place of its commas.
+  for (const [name, member] of Object.entries<AuditDetail | undefined>(value)) {
+    size += name.length + sizeOf(member, depth + 1);
+  }
+  return size;
 }
 
 function asError(error: unknown): Error {

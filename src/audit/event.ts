@@ -1,7 +1,7 @@
 import { canonicalJson } from '../base/canonical-json.ts';
 import { LIMITS } from '../base/limits.ts';
 import { maskTokens } from '../base/token-mask.ts';
-import type { AuditEventInput } from '../model/audit-event.ts';
+import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
 
 /** An event as it stands in a line: with its place in the chain, and `time` in RFC 3339. */
 export interface AuditEvent extends Omit<AuditEventInput, 'time'> {
@@ -28,9 +28,9 @@ const LONGEST_EVENT = Math.floor(LIMITS.auditLineBytes / 3) - 256;
 export function canonicalEvent(event: AuditEventInput, time: string, seq: number): string {
   try {
     const members = inOrder(event, time, seq);
-    // The hot path: no details, nothing odd. The members are in order already, and JSON.stringify prints
+    // The hot path: nothing odd. The members are in order already, and JSON.stringify prints
     // texts and numbers as RFC 8785 asks; only a lone surrogate, which it escapes, has no canonical form.
-    if (event.details === undefined) {
+    if (isInOrder(event.details, 0)) {
       const text = maskTokens(JSON.stringify(members));
       if (text.length <= LONGEST_TEXT && !text.includes('\\ud')) return text;
     }
@@ -76,6 +76,28 @@ function inOrder(event: AuditEventInput, time: string, seq: number): { readonly 
     upstream_ms: event.upstream_ms,
     v: 1,
   };
+}
+
+/**
+ * Whether JSON.stringify would print this in canonical form: members in the order of their names, numbers finite. Most
+ * details are made that way, and looking costs a tenth of sorting them.
+ */
+function isInOrder(value: AuditDetail | undefined, depth: number): boolean {
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value !== 'object' || value === null) return true;
+  if (depth > MAX_DEPTH) return false;
+  if (isList(value)) return value.every((item) => isInOrder(item, depth + 1));
+  let last = '';
+  // Integer-like names come first, in the order of their numbers; where that is not the order of their texts, it shows here.
+  for (const name of Object.keys(value)) {
+    if (name < last || !isInOrder(value[name], depth + 1)) return false;
+    last = name;
+  }
+  return true;
+}
+
+function isList(value: AuditDetail): value is readonly AuditDetail[] {
+  return Array.isArray(value);
 }
 
 /** A copy that canonical JSON can express. */

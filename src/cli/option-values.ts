@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { didYouMean } from '../base/nearest.ts';
+import { parseDuration } from '../base/quantity.ts';
 
 /** Parsers of option values; what they throw, commander prints as a usage error. */
 
@@ -18,6 +19,27 @@ export function choice<T extends string>(choices: readonly T[]): (text: string) 
     if (found !== undefined) return found;
     throw new InvalidArgumentError(`Expected one of ${choices.join(', ')}${didYouMean(text, choices)}.`);
   };
+}
+
+/** RFC 3339, or how long ago; milliseconds since the epoch. */
+export function moment(text: string): number {
+  const ago = parseDuration(text);
+  if (ago.ok) return Date.now() - ago.value;
+  const parsed = /^\d{4}-\d{2}-\d{2}T/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(parsed)) throw new InvalidArgumentError('Expected a time such as 2026-01-31T12:00:00Z, or 1h.');
+  return parsed;
+}
+
+/** Like `choice`, for a list with commas, or again and again. */
+export function choices<T extends string>(known: readonly T[]) {
+  const one = choice(known);
+  return (text: string, previous: readonly T[] | undefined): readonly T[] => [
+    ...(previous ?? []),
+    ...text
+      .split(/[\s,]+/)
+      .filter((item) => item !== '')
+      .map(one),
+  ];
 }
 
 /** `name=value`, again and again; a value that is JSON (a number, true, a list) is taken as that, else as text. */

@@ -48,6 +48,8 @@ export class Exchange implements ResponseOwner {
   /** Known, and proven, even where the token was refused. */
   tokenId: string | null = null;
   policyVersion: string | null = null;
+  /** When the policy decided, milliseconds since the epoch; 0 where it was not asked. */
+  decidedAt = 0;
   /** Why it was refused, or why an allowed request was not answered by the upstream. */
   reason: Reason | null = null;
   /** The policy denied, but only reports. */

@@ -2,6 +2,7 @@ import type { MaybePromise } from '../base/result.ts';
 import type { Principal } from '../model/principal.ts';
 import type { CompiledPolicy, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
 import { decide, effectiveScopes } from '../policy/decide.ts';
+import { isReservedPath } from '../policy/reserved-paths.ts';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
 import type { Exchange } from './exchange.ts';
@@ -35,7 +36,7 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   };
   if (policy.routes.ambiguous(request)) return refuse('path_ambiguous');
   if (head.credentialAmbiguous) return refuse('token_ambiguous');
-  const match = isReserved(exchange.path) ? null : policy.routes.match(request);
+  const match = isReservedPath(exchange.path) ? null : policy.routes.match(request);
   exchange.api = match?.api ?? null;
   exchange.rule = match?.rule ?? null;
 
@@ -115,19 +116,8 @@ function readTarget(exchange: Exchange, head: RequestHead): Refusal | null {
   return null;
 }
 
-/** Paths that are the gateway's own on the traffic listener: no policy can hand them to an upstream. */
-function isReserved(path: string): boolean {
-  return (
-    path.charCodeAt(1) === 0x2e &&
-    (path === '/.portcullis' ||
-      path.startsWith('/.portcullis/') ||
-      path === '/.well-known/oauth-protected-resource' ||
-      path.startsWith('/.well-known/oauth-protected-resource/'))
-  );
-}
-
 /** A CORS preflight (Fetch standard, "CORS-preflight request"): it can carry no token. */
-function isPreflight(exchange: Exchange): boolean {
+export function isPreflight(exchange: Exchange): boolean {
   const { headers } = exchange.request;
   return (
     exchange.method === 'OPTIONS' &&
@@ -215,7 +205,8 @@ function conclude(
     exchange.rule = rule;
     return permitAllowed({ effect: 'allow', api, rule, params }, null);
   }
-  const decision = decide(policy, route, request, principal, gateway.options.clock.now());
+  exchange.decidedAt = gateway.options.clock.now();
+  const decision = decide(policy, route, request, principal, exchange.decidedAt);
   if (decision.effect === 'deny') {
     const permit = principal === null ? null : permitReported(decision, principal);
     if (permit !== null) {

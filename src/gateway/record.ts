@@ -1,4 +1,5 @@
 import type { AuditEventInput } from '../model/audit-event.ts';
+import { decisionBasis } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import type { GatewayOptions } from './options.ts';
 import { traceIdOf } from './trace-context.ts';
@@ -47,6 +48,7 @@ function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number): 
     duration_ms: round(durationMs),
     upstream_ms:
       exchange.upstreamAnsweredAt === 0 ? undefined : round(exchange.upstreamAnsweredAt - exchange.upstreamStartedAt),
+    details: decisionBasis(exchange),
   };
 }
 

@@ -1,3 +1,5 @@
+import type { Claims } from './token-record.ts';
+
 /** The types of audit events: one closed list for the writer, the verifier, the filters and the documentation. */
 export const AUDIT_EVENT_TYPES = [
   'access.allowed',
@@ -27,7 +29,36 @@ export type AuditDetail =
   | boolean
   | null
   | readonly AuditDetail[]
-  | { readonly [name: string]: AuditDetail };
+  | { readonly [name: string]: AuditDetail | undefined };
+
+/**
+ * `details` of an access event: what the policy's decision hung on and no other member tells, so that it can be made
+ * again under other policies. Times are milliseconds since the epoch. Nothing of it is the token's secret.
+ */
+export type AccessDetails = {
+  /** When the conditions were judged. */
+  readonly decided_at?: number;
+  /** The limit of the rule, where it was this that refused the request: `100/60000ms by token`. */
+  readonly rate_limit?: string;
+  /** The token as the policy saw it; only where the policy was asked about it. Empty lists and objects are left out. */
+  readonly token?: {
+    readonly class?: string;
+    /** Those that a condition can look at: texts, numbers, booleans and lists of them. */
+    readonly claims?: Claims;
+    /** Some claims are left out because they were too long. */
+    readonly claims_cut?: true;
+    /** The token's own address blocks. */
+    readonly ip?: readonly string[];
+    /** When its secret was made. */
+    readonly issued_at: number;
+    readonly roles?: readonly string[];
+    readonly scopes: readonly string[];
+  };
+  /** Where no token was judged: whether none came with the request, or one did and nobody looked at it. */
+  readonly credential?: 'none' | 'unread';
+  /** The method that a CORS preflight announces. */
+  readonly preflight?: string;
+};
 
 /** An event before it has its place in a chain. `path` is without its query; no member ever holds a secret. */
 export interface AuditEventInput {
@@ -56,5 +87,5 @@ export interface AuditEventInput {
   readonly bytes_out?: number;
   readonly duration_ms?: number;
   readonly upstream_ms?: number;
-  readonly details?: { readonly [name: string]: AuditDetail };
+  readonly details?: { readonly [name: string]: AuditDetail | undefined };
 }

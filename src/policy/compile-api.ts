@@ -4,6 +4,7 @@ import type { DocumentPath, LocatedDocument } from '../base/yaml-document.ts';
 import type { CompiledApi, CompiledRule } from './compiled-policy.ts';
 import { compileConditions } from './conditions/table.ts';
 import { type PathPattern, parameterNames, parsePathPattern } from './path-pattern.ts';
+import { reservedPrefix } from './reserved-paths.ts';
 import type { RoutedPath } from './route.ts';
 import type { ApiFile, RuleInFile } from './schema/api-file.ts';
 
@@ -70,7 +71,7 @@ export function compileApi(document: LocatedDocument<ApiFile>, upstreams: Readon
     for (const [position, pattern] of patterns.entries()) {
       const place = Array.isArray(written.path) ? [...at, 'path', position] : [...at, 'path'];
       if (comparable) paths.push({ rule, pattern, source: { file: document.file, ...locate(place) } });
-      const reserved = reservedPrefix(pattern);
+      const reserved = reservedPrefix(pattern.segments);
       if (reserved !== null)
         report(place, `path ${JSON.stringify(pattern.text)} is reserved: the gateway itself answers below ${reserved}`);
     }
@@ -138,19 +139,6 @@ function checkRule(written: RuleInFile, patterns: readonly PathPattern[], report
 function below(base: string, prefix: PathPattern['segments'], path: PathPattern): PathPattern {
   if (base === '') return path;
   return { text: path.text === '/' ? base : `${base}${path.text}`, segments: [...prefix, ...path.segments] };
-}
-
-const RESERVED = [['.portcullis'], ['.well-known', 'oauth-protected-resource']] as const;
-
-/** The reserved prefix below which everything lies that a pattern matches, or null. */
-function reservedPrefix({ segments }: PathPattern): string | null {
-  const found = RESERVED.find((prefix) =>
-    prefix.every((text, index) => {
-      const segment = segments[index];
-      return segment?.kind === 'literal' && segment.text === text;
-    }),
-  );
-  return found === undefined ? null : `/${found.join('/')}`;
 }
 
 function knownUpstreams(name: string, upstreams: ReadonlySet<string>): string {

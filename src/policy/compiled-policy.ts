@@ -61,6 +61,10 @@ export interface CompiledCondition {
   readonly text: string;
   /** The path parameters that it looks at. */
   readonly params?: readonly string[];
+  /** The token attributes that it looks at; `sub` is the subject. */
+  readonly claims?: readonly string[];
+  /** Why no request can ever meet it, for people; left out where some can. */
+  readonly impossible?: string;
   /** True only when the condition holds; anything that cannot be evaluated is false. Never throws. */
   holds(input: ConditionInput): boolean;
 }

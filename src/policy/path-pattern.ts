@@ -57,6 +57,27 @@ export function patternKey(segments: readonly PatternSegment[]): string {
   return segments.map((segment) => `/${segmentKey(segment)}`).join('');
 }
 
+/** Whether some path matches both. */
+export function overlap(a: readonly PatternSegment[], b: readonly PatternSegment[]): boolean {
+  const [first, ...others] = a;
+  const [second, ...more] = b;
+  if (first === undefined || second === undefined) return first === second;
+  if (first.kind === 'rest' || second.kind === 'rest') return true;
+  if (first.kind === 'literal' && second.kind === 'literal' && first.text !== second.text) return false;
+  return overlap(others, more);
+}
+
+/** Whether every path of `narrower` matches `wider`. */
+export function covers(wider: readonly PatternSegment[], narrower: readonly PatternSegment[]): boolean {
+  const [first, ...others] = wider;
+  const [second, ...more] = narrower;
+  if (first === undefined || second === undefined) return first === second;
+  if (first.kind === 'rest') return true;
+  if (second.kind === 'rest') return false;
+  if (first.kind === 'literal' && (second.kind !== 'literal' || first.text !== second.text)) return false;
+  return covers(others, more);
+}
+
 function segmentKey(segment: PatternSegment): string {
   if (segment.kind === 'literal') return `=${segment.text}`;
   return segment.kind === 'name' ? '{}' : '{...}';

@@ -167,3 +167,45 @@ describe('portcullis schema', { timeout: 60_000 }, () => {
     expect(new Ajv2020({ strict: false }).compile(schema)).toBeTypeOf('function');
   });
 });
+
+describe('portcullis policy check --audit', { timeout: 60_000 }, () => {
+  const event = (path: string): string =>
+    JSON.stringify({
+      v: 1,
+      seq: 1,
+      time: '2026-03-02T09:30:00.000Z',
+      type: 'access.denied',
+      outcome: 'failure',
+      reason: 'token_missing',
+      method: 'GET',
+      host: 'localhost',
+      ip: '10.1.2.3',
+      path,
+    });
+
+  it('warns of rules that recorded requests never hit, and fails for warnings with --strict', async () => {
+    mkdirSync(join(cwd, 'audited'));
+    folder.write('audited/orders.yaml', POLICY);
+    folder.write('hit.jsonl', `${event('/orders/7')}\n`);
+    folder.write('other.jsonl', `${event('/elsewhere')}\n`);
+    const hit = await portcullis(['policy', 'check', 'audited', '--audit', 'hit.jsonl', '--strict'], { cwd });
+    expect([hit.status, hit.stdout]).toEqual([0, expect.stringMatching(/^audited: ok, version \w+: [^;]*$/)]);
+    const never = await portcullis(['policy', 'check', 'audited', '--audit', 'other.jsonl'], { cwd });
+    expect([never.status, never.stdout]).toEqual([
+      0,
+      expect.stringContaining('audited/orders.yaml:5:5: warning: rule "read" was hit by none of 1 recorded requests\n'),
+    ]);
+    const strict = await portcullis(['policy', 'check', 'audited', '--audit', '-', '--strict', '--json'], {
+      cwd,
+      input: event('/elsewhere'),
+    });
+    expect(strict.status).toBe(1);
+    expect(JSON.parse(strict.stdout)).toMatchObject({
+      valid: true,
+      requests: 1,
+      diagnostics: [{ severity: 'warning' }],
+    });
+    const missing = await portcullis(['policy', 'check', 'audited', '--audit', 'no-such-file'], { cwd });
+    expect([missing.status, missing.stdout]).toEqual([1, '']);
+  });
+});

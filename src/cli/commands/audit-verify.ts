@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { listAuditFiles } from '../../audit/files.ts';
 import { auditChainId } from '../../audit/open.ts';
 import { type VerifyReport, verifyAuditFiles } from '../../audit/verify-files.ts';
 import type { Config } from '../../config/config.ts';
+import { auditFilesOf } from '../audit-files.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
 import { requireConfig } from '../config-file.ts';
 
@@ -34,10 +34,7 @@ export function registerAuditVerify(group: Command, context: CommandContext): vo
 
 async function configuredFiles(config: Config | null): Promise<string[]> {
   if (config === null) throw new CommandFailure('which files? Name them, or give --config FILE', EXIT.usage);
-  const paths = sinkPaths(config);
-  const found = await Promise.all(paths.map(listAuditFiles));
-  // A file that is not there is named all the same, so that it is reported.
-  return found.flatMap((files, index) => (files.length > 0 ? files : (paths[index] ?? [])));
+  return await auditFilesOf(config);
 }
 
 function sinkPaths(config: Config): string[] {

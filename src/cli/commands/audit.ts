@@ -8,10 +8,9 @@ import { type AuditDecision, queryAudit } from '../../audit/query.ts';
 import { tailAudit } from '../../audit/tail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { didYouMean } from '../../base/nearest.ts';
-import { parseDuration } from '../../base/quantity.ts';
 import { AUDIT_EVENT_TYPES } from '../../model/audit-event.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
-import { choice, whole } from '../option-values.ts';
+import { choice, moment, whole } from '../option-values.ts';
 import { type Output, printable } from '../output.ts';
 import { registerAuditVerify } from './audit-verify.ts';
 
@@ -129,14 +128,6 @@ function readable(event: AuditEvent | null, output: Output): string | null {
   const bad = event.outcome === 'failure' || event.type === 'access.denied';
   const type = output.style(bad ? 'red' : 'green', printable(event.type));
   return `${printable(event.time)} ${type} ${printable(parts.join(' '))}`.trimEnd();
-}
-
-function moment(text: string): number {
-  const ago = parseDuration(text);
-  if (ago.ok) return Date.now() - ago.value;
-  const parsed = /^\d{4}-\d{2}-\d{2}T/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(parsed)) throw new InvalidArgumentError('Expected a time such as 2026-01-31T12:00:00Z, or 1h.');
-  return parsed;
 }
 
 function eventType(text: string): string {

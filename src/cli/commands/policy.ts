@@ -1,22 +1,32 @@
 import type { Command } from 'commander';
 import { formatDiagnostic, hasErrors, sortDiagnostics } from '../../base/diagnostic.ts';
 import type { CompiledPolicy } from '../../policy/compiled-policy.ts';
+import { PolicyUsage } from '../../policy/lint/usage.ts';
 import { lintPolicy } from '../../policy/lint.ts';
 import { loadPolicyFolder, readPolicyFolder } from '../../policy/load.ts';
 import { type PolicyTestRun, runPolicyTests } from '../../policy/run-policy-tests.ts';
+import { eachAccessEvent } from '../audit-files.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
 import { counted } from '../config-file.ts';
 import { printable } from '../output.ts';
 import { registerPolicyExplain } from './policy-explain.ts';
+import { registerPolicyReplay } from './policy-replay.ts';
 
 export const DEFAULT_POLICIES = './policies';
 
 export function registerPolicy(root: Command, context: CommandContext): void {
-  const group = root.command('policy').description('Check, explain and test policies.');
+  const group = root.command('policy').description('Check, explain, test and replay policies.');
   example(group, 'portcullis policy check policies');
   registerCheck(group, context);
   registerPolicyExplain(group, context);
   registerTest(group, context);
+  registerPolicyReplay(group, context);
+}
+
+interface CheckOptions {
+  readonly audit?: readonly string[];
+  readonly strict?: boolean;
+  readonly json?: boolean;
 }
 
 function registerCheck(group: Command, context: CommandContext): void {
@@ -24,24 +34,43 @@ function registerCheck(group: Command, context: CommandContext): void {
     .command('check')
     .description('Check the policies of a folder: every error with its place, and what looks like a mistake.')
     .argument('[dir]', 'folder of the policies', DEFAULT_POLICIES)
+    .option('--audit <files...>', 'audit files: warn also of what recorded requests never hit or met; - for stdin')
+    .option('--strict', 'exit 1 for warnings, too')
     .option('--json', 'print JSON');
-  example(check, 'portcullis policy check policies');
+  example(
+    check,
+    'portcullis policy check policies',
+    'portcullis policy check policies --audit data/audit.jsonl* --strict',
+  );
   check.action(
-    context.action(async (dir: string, { json }: { readonly json?: boolean }) => {
+    context.action(async (dir: string, { audit, strict, json }: CheckOptions) => {
       const { output } = context;
       const { policy, diagnostics: ofLoading } = await loadPolicyFolder(dir, { upstreams: null });
-      const lint = policy === null ? [] : lintPolicy(policy);
+      const usage = policy === null || audit === undefined ? null : await usageOf(context, policy, audit);
+      const lint = policy === null ? [] : lintPolicy(policy, usage);
       const diagnostics = sortDiagnostics([...ofLoading, ...lint]);
       const valid = policy !== null && !hasErrors(diagnostics);
-      if (json === true) output.json({ valid, diagnostics });
-      else {
+      if (json === true) {
+        output.json({ valid, diagnostics, ...(usage === null ? {} : { requests: usage.requests }) });
+      } else {
         for (const diagnostic of diagnostics) output.line(formatDiagnostic(diagnostic));
         if (!valid) output.error(`the policies in ${dir} are not valid (${counted(diagnostics)})`);
         else output.line(summary(dir, policy, diagnostics.length));
       }
-      return valid ? EXIT.ok : EXIT.failed;
+      return valid && (strict !== true || diagnostics.length === 0) ? EXIT.ok : EXIT.failed;
     }),
   );
+}
+
+async function usageOf(
+  context: CommandContext,
+  policy: CompiledPolicy,
+  files: readonly string[],
+): Promise<PolicyUsage> {
+  const usage = new PolicyUsage(policy);
+  await eachAccessEvent(context, files, (event) => usage.add(event));
+  if (usage.requests === 0) throw new CommandFailure('there is no request in these audit files');
+  return usage;
 }
 
 function summary(dir: string, policy: CompiledPolicy, warnings: number): string {

@@ -31,6 +31,10 @@ export const claims = conditionKind({
     return {
       name: 'claims',
       text: wanted.map(([name, want]) => `claim ${name} is ${describe(want)}`).join(' and '),
+      claims: wanted.map(([name]) => name),
+      impossible: wanted.some(([name, want]) => name === 'sub' && isNoText(want))
+        ? 'the subject of a token, "sub", is a text'
+        : undefined,
       params: wanted.flatMap(([, want]) => (want.kind === 'segment' ? [want.name] : [])),
       holds: ({ principal, params }) =>
         wanted.every(([name, want]) => matches(attribute(principal, name), want, params)),
@@ -52,6 +56,10 @@ function matches(actual: ClaimValue | undefined, want: Wanted, params: PathParam
 
 function segmentValue(params: PathParams, name: string): string | undefined {
   return Object.hasOwn(params, name) ? params[name] : undefined;
+}
+
+function isNoText(want: Wanted): boolean {
+  return want.kind === 'literal' && typeof want.value !== 'string';
 }
 
 function describe(want: Wanted): string {

@@ -8,17 +8,36 @@ const range = textField(
   parseAddressRange,
 );
 
+/** Never the source of a packet: RFC 6890 §2.2.2 (unspecified, broadcast), RFC 5771, RFC 4291 §2.5.2 and §2.7. */
+const NO_CLIENTS: readonly AddressRange[] = [
+  '0.0.0.0/32',
+  '224.0.0.0/4',
+  '255.255.255.255/32',
+  '::/128',
+  'ff00::/8',
+].flatMap((text) => {
+  const parsed = parseAddressRange(text);
+  return parsed.ok ? [parsed.value] : [];
+});
+
 /** The client's address lies in one of the blocks. */
 export const ip = conditionKind({
   schema: z.array(range).min(1, 'an empty list matches no address').describe('Where the client may come from.'),
   compile(ranges) {
     return {
       name: 'ip',
+      impossible: ranges.every(isNoClient) ? 'nobody makes a request from such an address' : undefined,
       text: `ip in ${ranges.map((entry) => entry.text).join(', ')}`,
       holds: (input) => addressIn(input.ip, ranges),
     };
   },
 });
+
+function isNoClient(range: AddressRange): boolean {
+  return NO_CLIENTS.some(
+    (other) => range.prefix >= other.prefix && rangeContains(other, { family: range.family, words: range.network }),
+  );
+}
 
 function addressIn(text: string, ranges: readonly AddressRange[]): boolean {
   const address = parseAddress(text);
