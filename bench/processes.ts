@@ -106,8 +106,10 @@ export class Processes {
       env: { PATH, HOME, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    await once(child, 'spawn');
-    if (child.pid === undefined) throw new Error(`${command} has no process id`);
+    if (child.pid === undefined) {
+      const [error] = (await once(child, 'error')) as [Error];
+      throw new Error(`${command} cannot be started: ${error.message}`);
+    }
     const started = new Started(child, child.pid);
     this.#started.add(started);
     child.once('exit', () => this.#started.delete(started));
