@@ -12,6 +12,7 @@ import { Gateway } from './gateway.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
 import { handleRequest, handleUpgrade, refuseRequest } from './handle.ts';
 import type { GatewayOptions } from './options.ts';
+import { reasonOfParserFailure } from './parser-failure.ts';
 import { refuse } from './refusal.ts';
 import { responseOn } from './upgrade.ts';
 
@@ -187,7 +188,7 @@ export class TrafficServer {
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const failedHandshake = socket instanceof TLSSocket && !this.#sockets.has(socket);
     if (failedHandshake || error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
-    else this.#connectionOf(socket).fail(reasonOfClientError(error.code));
+    else this.#connectionOf(socket).fail(reasonOfParserFailure(error));
   }
 
   /**
@@ -241,12 +242,6 @@ export class TrafficServer {
 function track(sockets: Set<Socket>, socket: Socket): void {
   sockets.add(socket);
   socket.on('close', () => sockets.delete(socket));
-}
-
-function reasonOfClientError(code: string | undefined): Reason {
-  if (code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large';
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'request_timeout';
-  return 'request_malformed';
 }
 
 /** Gives what has been written time to leave; the peer's own closing ends the wait. */
