@@ -11,7 +11,7 @@ import { BodyAborted, RequestBody } from './request-body.ts';
 import type { RequestHead } from './request-head.ts';
 import { addOwnFields, reasonPhrase } from './response-head.ts';
 import { upstreamHeaders, upstreamPath } from './target.ts';
-import { isWebSocketAnswer, join } from './upgrade.ts';
+import { isWebSocketAnswer, Tunnel } from './upgrade.ts';
 import type { UpstreamCall } from './upstream-call.ts';
 import { reasonOfFailure, UpstreamInvalid } from './upstream-failure.ts';
 import { type HandshakeHandler, UpstreamHandshake } from './upstream-handshake.ts';
@@ -77,6 +77,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   #interimAnswers = 0;
   /** Counters of the client's socket when its tunnel began. */
   #tunnelStart: { readonly bytesRead: number; readonly bytesWritten: number } | null = null;
+  #tunnel: Tunnel | null = null;
   /** Counted among the open streams. */
   #opened = false;
   expiresAt: number | null;
@@ -182,7 +183,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       return;
     }
     addOwnFields(this.#gateway, exchange, head.fields);
-    this.#tunnel(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields]);
+    this.#join(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields]);
   }
 
   /** Must not throw: whoever calls it has no other way to tell the client. */
@@ -223,8 +224,12 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   /** Ends the exchange from this side (drain, revocation, the token's end). */
   close(reason: Reason): void {
     const begun = this.#ended || this.#tunnelStart !== null || this.#response.headersSent;
-    if (!begun) this.#replace(reason);
-    else this.#cutOff();
+    if (!begun) {
+      this.#replace(reason);
+      return;
+    }
+    this.exchange.reason ??= reason;
+    if (this.#tunnel?.close(reason) !== true) this.#cutOff();
   }
 
   #answered(status: number): void {
@@ -280,13 +285,13 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     if (this.#early) this.#response.linger();
   }
 
-  #tunnel({ socket: client, head }: UpgradeOffer, upstream: Duplex, fields: readonly string[]): void {
+  #join({ socket: client, head }: UpgradeOffer, upstream: Duplex, fields: readonly string[]): void {
     let text = `HTTP/1.1 101 ${STATUS_CODES[101]}\r\n`;
     for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
     client.write(`${text}\r\n`, 'latin1');
     if (head.length > 0) upstream.write(head);
     this.#tunnelStart = { bytesRead: client.bytesRead - head.length, bytesWritten: client.bytesWritten };
-    join(client, upstream, this.#gateway.options.limits.idleTimeoutMs);
+    this.#tunnel = new Tunnel(client, upstream, this.#gateway.options.limits.idleTimeoutMs);
   }
 
   /** An interim answer (RFC 9110 §15.2). `100` ends here: the gateway has invited the body itself. */

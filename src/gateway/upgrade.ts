@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Reason } from '../model/reason.ts';
+import { FrameBoundary } from './frame-boundary.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
 
 /**
@@ -24,27 +26,73 @@ export function isWebSocketAnswer(fields: readonly string[]): boolean {
   return offers.length === 1 && offers[0]?.trim().toLowerCase() === 'websocket';
 }
 
+/** How long a client may take to answer a close frame before its connection is ended, milliseconds. */
+const CLOSING_MS = 1_000;
+
 /**
- * Joins two connections, each read only as fast as the other takes. A tunnel may be silent for as long as it likes,
+ * Two connections joined, each read only as fast as the other takes. A tunnel may be silent for as long as it likes,
  * but one whose peer takes nothing, or has closed its half, is ended after `idleMs` without a byte.
  */
-export function join(client: Socket, upstream: Duplex, idleMs: number): void {
-  upstream.on('error', () => upstream.destroy());
-  upstream.on('close', () => client.destroySoon());
-  client.on('close', () => endSoon(upstream, idleMs));
-  const onSilence = (): void => {
-    const stuck = client.writableLength > 0 || upstream.writableLength > 0;
-    if (stuck || client.readableEnded || upstream.readableEnded) {
-      client.destroy();
-      upstream.destroy();
-    } else client.setTimeout(idleMs);
-  };
-  client.setTimeout(idleMs);
-  client.on('timeout', onSilence);
-  // A peer that vanishes without a word is found out by the system's own probes.
-  client.setKeepAlive(true, idleMs);
-  upstream.pipe(client);
-  client.pipe(upstream);
+export class Tunnel {
+  readonly #client: Socket;
+  readonly #upstream: Duplex;
+  readonly #toClient = new FrameBoundary();
+  readonly #onUpstreamClose: () => void;
+
+  constructor(client: Socket, upstream: Duplex, idleMs: number) {
+    this.#client = client;
+    this.#upstream = upstream;
+    this.#onUpstreamClose = () => client.destroySoon();
+    upstream.on('error', () => upstream.destroy());
+    upstream.on('close', this.#onUpstreamClose);
+    client.on('close', () => endSoon(upstream, idleMs));
+    const onSilence = (): void => {
+      const stuck = client.writableLength > 0 || upstream.writableLength > 0;
+      if (stuck || client.readableEnded || upstream.readableEnded) {
+        client.destroy();
+        upstream.destroy();
+      } else client.setTimeout(idleMs);
+    };
+    client.setTimeout(idleMs);
+    client.on('timeout', onSilence);
+    // A peer that vanishes without a word is found out by the system's own probes.
+    client.setKeepAlive(true, idleMs);
+    upstream.on('data', (chunk: Buffer) => this.#toClient.push(chunk));
+    upstream.pipe(client);
+    client.pipe(upstream);
+  }
+
+  /**
+   * Ends the tunnel from this side: nothing goes through any more, and the client is told why by a close frame. False,
+   * and nothing is done, where no frame can be put in: in the middle of another, after the upstream's own close frame,
+   * or when the client does not take what it was sent before.
+   */
+  close(reason: Reason): boolean {
+    const client = this.#client;
+    const upstream = this.#upstream;
+    if (!this.#toClient.between || !client.writable || client.writableNeedDrain) return false;
+    upstream.unpipe(client);
+    client.unpipe(upstream);
+    upstream.off('close', this.#onUpstreamClose);
+    upstream.destroy();
+    client.end(closeFrame(reason));
+    // Unread, what the client still sends would reset the connection, and the frame would be lost with it.
+    client.resume();
+    const timer = setTimeout(() => client.destroy(), CLOSING_MS);
+    client.once('close', () => clearTimeout(timer));
+    return true;
+  }
+}
+
+/** RFC 6455 §5.5.1, §7.4.1 and the IANA registry: the code tells a client whether to come back, the text why. */
+function closeFrame(reason: Reason): Buffer {
+  const code = reason === 'draining' ? 1001 : reason === 'store_unavailable' ? 1013 : 1008;
+  const frame = Buffer.alloc(4 + reason.length);
+  frame.writeUInt8(0x88, 0);
+  frame.writeUInt8(2 + reason.length, 1);
+  frame.writeUInt16BE(code, 2);
+  frame.write(reason, 4, 'latin1');
+  return frame;
 }
 
 /** What the client sent last still goes out, for as long as anything may wait. */
