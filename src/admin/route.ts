@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
+import type { MaybePromise } from '../base/result.ts';
 import type { FieldError } from '../lifecycle/context.ts';
 import type { Caller } from './authorize.ts';
 import { type AdminReason, type Refusal, refusal } from './problem.ts';
@@ -94,7 +95,7 @@ export interface RouteSpec<B extends z.ZodType, Q extends z.ZodType> extends Des
    * What else is wrong with a body whose shape is wrong already: of the members that can be read, so that a caller is
    * told everything in one go.
    */
-  furtherErrors?(body: unknown, input: RawCall): readonly FieldError[];
+  furtherErrors?(body: unknown, input: RawCall): MaybePromise<readonly FieldError[]>;
   /** Turns a list of wrong fields into the refusal; where a foreign standard names its own error codes. */
   invalid?(errors: readonly FieldError[]): Refusal;
 }
@@ -142,7 +143,7 @@ export function defineRoute<B extends z.ZodType = typeof NOTHING, Q extends z.Zo
         const named = new Set(shape.map(({ path }) => path));
         // A body that is no object at all, or too deep to walk, has nothing more to say.
         const readable = !bodyResult.ok && !named.has('');
-        const further = readable ? (spec.furtherErrors?.(input.body, input) ?? []) : [];
+        const further = readable ? ((await spec.furtherErrors?.(input.body, input)) ?? []) : [];
         return invalid([...shape, ...further.filter(({ path }) => !named.has(path))]);
       }
       // The schemas are those of the spec, so their outputs are what its handler takes.

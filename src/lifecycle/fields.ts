@@ -20,6 +20,11 @@ export const FIELD_LIMITS = {
 const TEXT = /^[\p{L}\p{M}\p{N}\p{P}\p{S}](?:[\p{L}\p{M}\p{N}\p{P}\p{S} ]*[\p{L}\p{M}\p{N}\p{P}\p{S}])?$/u;
 const ASCII_TEXT = /^[!-~](?:[ -~]*[!-~])?$/;
 
+/** The errors of members that were given: what stands in for the others, or comes from the record, is nobody's mistake. */
+export function errorsOfGiven(errors: readonly FieldError[], given: object): readonly FieldError[] {
+  return errors.filter(({ path }) => Object.hasOwn(given, path.split(/[.[]/, 1)[0] ?? ''));
+}
+
 /** A line that people read: printable, no control characters, no white space at its ends. */
 export function checkText(path: string, value: string): FieldError[] {
   if (value === '') return [{ path, message: 'must not be empty' }];

@@ -8,7 +8,15 @@ import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
 import { digestToken, mintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
-import { checkClaims, checkIpList, checkNames, checkSubject, checkText, FIELD_LIMITS } from './fields.ts';
+import {
+  checkClaims,
+  checkIpList,
+  checkNames,
+  checkSubject,
+  checkText,
+  errorsOfGiven,
+  FIELD_LIMITS,
+} from './fields.ts';
 import { beyondActor } from './grants.ts';
 import { parseTimestamp } from './timestamp.ts';
 
@@ -74,8 +82,7 @@ export function issueErrors(
   const request: IssueRequest = { name: '-', owner: '-', class: '', scopes: [], ...given };
   const checked = checkIssue(request, actor, policy, context.clock.now());
   if (checked.ok || !('errors' in checked.error)) return [];
-  // Only what was given can be wrong; what stands in for the rest is nobody's mistake.
-  return checked.error.errors.filter(({ path }) => Object.hasOwn(given, path.split(/[.[]/, 1)[0] ?? ''));
+  return errorsOfGiven(checked.error.errors, given);
 }
 
 async function createOrWithdraw(context: LifecycleContext, record: TokenRecord): Promise<boolean> {

@@ -6,7 +6,7 @@ import { scopesWithin } from '../policy/classes.ts';
 import type { Actor, DescribedToken, FieldError, LifecycleContext, LifecycleError } from './context.ts';
 import { tokenEvent } from './context.ts';
 import { changeDurably } from './durable-change.ts';
-import { checkIpList, checkNames, checkText, FIELD_LIMITS } from './fields.ts';
+import { checkIpList, checkNames, checkText, errorsOfGiven, FIELD_LIMITS } from './fields.ts';
 import { blockContains, parseIpBlock } from './ip-block.ts';
 import { transition } from './states.ts';
 import { parseTimestamp } from './timestamp.ts';
@@ -46,6 +46,22 @@ export async function narrowToken(
   if (!changed.ok) return changed;
   if (changed.value.outcome) context.metrics.tokenEvent('narrowed');
   return ok(changed.value.stored);
+}
+
+/**
+ * What is wrong with those members of a request that could be read, when others could not: nothing is changed. Empty for
+ * a token that is not there or in no state to be narrowed. Rejects with what the store throws.
+ */
+export async function narrowErrors(
+  context: Pick<LifecycleContext, 'store' | 'clock'>,
+  id: string,
+  given: NarrowRequest,
+): Promise<readonly FieldError[]> {
+  const stored = await context.store.load(id);
+  const now = context.clock.now();
+  if (stored === null || transition(statusAt(stored.record, now), 'narrow') !== null) return [];
+  const narrowed = narrowedRecord(stored.record, given, now);
+  return narrowed.ok ? [] : errorsOfGiven(narrowed.error, given);
 }
 
 function narrowedRecord(record: TokenRecord, request: NarrowRequest, now: number): Result<TokenRecord, FieldError[]> {

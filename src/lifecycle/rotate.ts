@@ -8,6 +8,7 @@ import { digestToken, remintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
 import { changeDurably } from './durable-change.ts';
+import { errorsOfGiven } from './fields.ts';
 import { grantableScopes, reachedScopes } from './grants.ts';
 import { transition } from './states.ts';
 
@@ -61,6 +62,25 @@ export async function rotateToken(
   if (!changed.ok) return changed;
   context.metrics.tokenEvent('rotated');
   return ok({ stored: changed.value.stored, token: changed.value.outcome });
+}
+
+/**
+ * What is wrong with those members of a request that could be read, when others could not: nothing is changed. Empty
+ * where the token or the policy stands against a rotation. Rejects with what the store throws.
+ */
+export async function rotateErrors(
+  context: Pick<LifecycleContext, 'store' | 'clock' | 'policy' | 'tokens'>,
+  actor: Actor,
+  id: string,
+  given: RotateRequest,
+): Promise<readonly FieldError[]> {
+  const policy = context.policy();
+  const stored = policy === null ? null : await context.store.load(id);
+  if (policy === null || stored === null) return [];
+  const { environment } = context.tokens;
+  const checked = checkRotation(stored.record, actor, policy, given, environment, context.clock.now());
+  if (checked.ok || checked.error.kind !== 'invalid') return [];
+  return errorsOfGiven(checked.error.errors, given);
 }
 
 interface CheckedRotation {

@@ -235,9 +235,35 @@ describe('PATCH /v1/tokens/{id}', () => {
     expect(refused.status).toBe(409);
     expect(refused.json).toMatchObject({ reason: 'conflict', detail: 'The token has been revoked.' });
   });
+
+  it('names what is wrong with the shape and with the meaning of a body in one go, and changes nothing', async () => {
+    const { id } = await admin.issue({ scopes: ['orders:read'], ttl: '2d' });
+    const record = (await admin.call('GET', `/v1/tokens/${id}`)).json;
+    const json = { name: 3, owner: ' x', scopes: ['orders:write'], expires_at: 'soon', ip: ['no address'], rols: [] };
+    const refused = await admin.call('PATCH', `/v1/tokens/${id}`, { json });
+    expect(refused.status).toBe(400);
+    expect(refused.json.errors.map(({ path }: { path: string }) => path).toSorted()).toEqual(
+      ['name', 'owner', 'scopes[0]', 'expires_at', 'ip[0]', 'rols'].toSorted(),
+    );
+    expect((await admin.call('GET', `/v1/tokens/${id}`)).json).toEqual(record);
+    const unknown = await admin.call('PATCH', '/v1/tokens/nobodyknows1', { json });
+    expect(unknown.json.errors.map(({ path }: { path: string }) => path)).toEqual(['name', 'rols']);
+  });
 });
 
 describe('POST /v1/tokens/{id}/rotate', () => {
+  it('names what is wrong with the shape and with the meaning of a body in one go, and changes nothing', async () => {
+    const { id } = await admin.issue();
+    const record = (await admin.call('GET', `/v1/tokens/${id}`)).json;
+    const json = { grace: '99d', ttl: 'a while', retire: 'now', gracee: '1h' };
+    const refused = await admin.call('POST', `/v1/tokens/${id}/rotate`, { json });
+    expect(refused.status).toBe(400);
+    expect(refused.json.errors.map(({ path }: { path: string }) => path).toSorted()).toEqual(
+      ['grace', 'ttl', 'retire', 'gracee'].toSorted(),
+    );
+    expect((await admin.call('GET', `/v1/tokens/${id}`)).json).toEqual(record);
+  });
+
   it('gives a new secret; the old one works until its grace is over', async () => {
     const old = await admin.issue();
     const rotated = await admin.call('POST', `/v1/tokens/${old.id}/rotate`, { json: { grace: '1h' } });
@@ -264,7 +290,10 @@ describe('POST /v1/tokens/{id}/rotate', () => {
     expect((await admin.call('POST', path, { headers: { 'content-type': 'application/json' } })).status).toBe(200);
     expect((await admin.call('POST', path, { json: {} })).status).toBe(200);
     const refused = await admin.call('POST', path, { json: { grace: '10y', tll: '1d' } });
-    expect(refused.json.errors).toEqual([{ path: 'tll', message: 'unknown key "tll"; did you mean "ttl"?' }]);
+    expect(refused.json.errors).toEqual([
+      { path: 'tll', message: 'unknown key "tll"; did you mean "ttl"?' },
+      { path: 'grace', message: 'expected a duration such as 500ms, 2s, 5m, 24h or 30d, got "10y"' },
+    ]);
     expect((await admin.call('POST', path, { json: { grace: '99d' } })).json.errors[0].path).toBe('grace');
     expect((await admin.call('POST', path, { json: null })).status).toBe(400);
     expect((await admin.call('POST', path, { json: [] })).status).toBe(400);

@@ -3,10 +3,10 @@ import { rfc3339 } from '../../base/encoding.ts';
 import type { Result } from '../../base/result.ts';
 import type { LifecycleError, TokenWithSecret } from '../../lifecycle/context.ts';
 import { issueErrors, issueToken } from '../../lifecycle/issue.ts';
-import { narrowToken } from '../../lifecycle/narrow.ts';
+import { narrowErrors, narrowToken } from '../../lifecycle/narrow.ts';
 import { presentToken } from '../../lifecycle/present.ts';
 import { revokeToken } from '../../lifecycle/revoke.ts';
-import { rotateToken } from '../../lifecycle/rotate.ts';
+import { rotateErrors, rotateToken } from '../../lifecycle/rotate.ts';
 import { InvalidCursor } from '../../store/token-store.ts';
 import { NEXT_CURSOR } from '../fields.ts';
 import { onceForKey, type SecretAnswer } from '../idempotency.ts';
@@ -53,7 +53,8 @@ function issueRoute(options: AdminOptions): AdminRoute {
       201: { description: 'The record, and the token this once', schema: TOKEN_WITH_SECRET, headers: REPLAYED },
     },
     refusals: ['conflict', 'idempotency_in_progress', 'idempotency_key_reused', 'audit_unavailable'],
-    furtherErrors: (body, call) => issueErrors(options.lifecycle, actorOf(call), wellShaped(body)),
+    furtherErrors: (body, call) =>
+      issueErrors(options.lifecycle, actorOf(call), wellShaped(ISSUE_BODY.partial(), body)),
     handle: (call) =>
       onceForKey(
         {
@@ -68,12 +69,16 @@ function issueRoute(options: AdminOptions): AdminRoute {
   });
 }
 
-/** The members of an issue's body that have the right shape. */
-function wellShaped(body: unknown): Partial<z.output<typeof ISSUE_BODY>> {
+/** The members of a body that have the right shape; `schema` requires none. */
+function wellShaped<T>(
+  schema: z.ZodType<T> & { readonly shape: Readonly<Record<string, z.ZodType>> },
+  body: unknown,
+): Partial<T> {
   if (typeof body !== 'object' || body === null) return {};
-  const shape: Readonly<Record<string, z.ZodType>> = ISSUE_BODY.shape;
-  const readable = Object.entries(body).filter(([name, value]) => shape[name]?.safeParse(value).success === true);
-  const parsed = ISSUE_BODY.partial().safeParse(Object.fromEntries(readable));
+  const readable = Object.entries(body).filter(
+    ([name, value]) => Object.hasOwn(schema.shape, name) && schema.shape[name]?.safeParse(value).success === true,
+  );
+  const parsed = schema.safeParse(Object.fromEntries(readable));
   return parsed.success ? parsed.data : {};
 }
 
@@ -92,6 +97,8 @@ function rotateRoute(options: AdminOptions): AdminRoute {
       200: { description: 'The record, and the new token this once', schema: TOKEN_WITH_SECRET, headers: REPLAYED },
     },
     refusals: ['not_found', 'conflict', 'idempotency_in_progress', 'idempotency_key_reused', 'audit_unavailable'],
+    furtherErrors: (body, call) =>
+      isTokenId(call.id) ? rotateErrors(options.lifecycle, actorOf(call), call.id, wellShaped(ROTATE_BODY, body)) : [],
     handle: async (call) => {
       if (!isTokenId(call.id)) return NO_SUCH_TOKEN;
       return await onceForKey(
@@ -177,6 +184,8 @@ function narrowRoute(options: AdminOptions): AdminRoute {
     body: { kind: 'json', schema: NARROW_BODY },
     answers: { 200: { description: 'The record as it is now', schema: TOKEN_RECORD } },
     refusals: ['not_found', 'conflict', 'audit_unavailable'],
+    furtherErrors: (body, call) =>
+      isTokenId(call.id) ? narrowErrors(options.lifecycle, call.id, wellShaped(NARROW_BODY, body)) : [],
     handle: async (call) => {
       if (!isTokenId(call.id)) return NO_SUCH_TOKEN;
       const result = await narrowToken(options.lifecycle, actorOf(call), call.id, call.body);
