@@ -74,6 +74,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   const store = await openStore(config.store, {
     observe: (operation, seconds) => metrics.storeOperationSeconds(operation, seconds),
     listen: (state) => storeChanged(state, storeState, metrics, log),
+    complain: (message) => log.error({ place: 'store' }, message),
   });
   undo.push(() => store.close());
   undo.push(lockAuditFiles(config.audit.sinks, 0));

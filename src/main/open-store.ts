@@ -7,7 +7,12 @@ import type { Store, StoreListener, StoreObserver } from '../store/token-store.t
 /** Opens the store that the configuration names. */
 export async function openStore(
   config: StoreConfig,
-  hooks: { readonly observe?: StoreObserver; readonly listen?: StoreListener } = {},
+  hooks: {
+    readonly observe?: StoreObserver;
+    readonly listen?: StoreListener;
+    /** Hears, for people, what the user of the store is not allowed to do. */
+    readonly complain?: (message: string) => void;
+  } = {},
 ): Promise<Store> {
   if (config.kind === 'embedded') return openEmbeddedStore({ path: config.path, ...hooks });
   const connection = { ...revealed(config.connection), ...(await certificates(config.tls)) };

@@ -164,6 +164,38 @@ describe('the ACL user of docs/operations.md', () => {
   });
 });
 
+describe('a Redis user that lacks a permission', () => {
+  it.each([
+    ['a command', '-hgetall', /the 'hgetall' command/],
+    ['a command of a script', '-hincrby', /lacks a permission to run one of .*\bHINCRBY\b.*ACL LOG/],
+    ['the scripts themselves', '-evalsha -eval', /the 'eval(sha)?' command/],
+    ['the keys', 'resetkeys ~another:*', /NOPERM .*key/i],
+  ])(
+    'is told apart from a fault of the gateway, and told of once, by place and command: %s',
+    async (_what, less, told) => {
+      const server = await bench.redis();
+      const admin = bench.client(server.url);
+      await admin.call('ACL', 'SETUSER', 'limited', 'on', '>word', '~*', '&*', '+@all');
+      const complaints: string[] = [];
+      const url = `redis://limited:word@127.0.0.1:${server.port}/0`;
+      const store = await bench.open(url, { complain: (message) => complaints.push(message) });
+      const record = aToken();
+      await store.create(record);
+      await admin.call('ACL', 'SETUSER', 'limited', ...less.split(' '));
+      const both = async (): Promise<unknown> => {
+        await store.load(record.id);
+        return await store.replace(1, { ...record, name: 'other' });
+      };
+      for (let i = 0; i < 2; i += 1) {
+        await expect(both()).rejects.toMatchObject({ ...UNAVAILABLE, message: expect.stringMatching(told) });
+      }
+      expect(complaints).toEqual([expect.stringMatching(told)]);
+      expect(complaints[0]).toContain(`127.0.0.1:${server.port}`);
+      expect(complaints[0]).not.toMatch(new RegExp(`word@|${record.digest}`));
+    },
+  );
+});
+
 async function everyOperation(store: Store): Promise<void> {
   const record = aToken({ created_at: NOW });
   expect(await store.create(record)).toBe(true);

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { Fault, type FaultCode } from '../../model/fault.ts';
 import { InvalidCursor } from '../token-store.ts';
+import { SCRIPTS } from './scripts.ts';
 
 interface Meaning {
   readonly code: FaultCode;
@@ -27,6 +29,31 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   WRONGTYPE: { code: 'internal', message: 'a key of the store holds something else' },
 };
 
+/** Of a command inside a script; Redis 7.0 says `ERR` in front of it, and none of them which command it was. */
+const NOPERM_IN_SCRIPT = /The user executing the script can't|ACL failure in script/;
+
+/** Whether the Redis user was refused what the store needs: a mistake of the set-up, which no repeat will mend. */
+export function lacksPermission(error: unknown): boolean {
+  if (!(error instanceof Error) || error.name !== 'ReplyError') return false;
+  return /(?:^|: -)NOPERM\b/.test(error.message) || NOPERM_IN_SCRIPT.test(error.message);
+}
+
+/** The commands of the script that failed, one of which the user may not run; empty where it was no script. */
+function commandsOfScript(error: Error): readonly string[] {
+  const command: unknown = 'command' in error ? error.command : null;
+  if (typeof command !== 'object' || command === null || !('args' in command) || !Array.isArray(command.args))
+    return [];
+  // The first argument is the script or its digest; the others are no business of a message.
+  const [script]: unknown[] = command.args;
+  const { lua } = Object.values(SCRIPTS).find(({ lua }) => script === lua || script === sha1(lua)) ?? { lua: '' };
+  return [...new Set([...lua.matchAll(/redis\.p?call\('([A-Z]+)'/g)].map(([, name]) => name ?? ''))].toSorted();
+}
+
+/** EVALSHA names a script by the SHA-1 of its text. */
+function sha1(text: string): string {
+  return createHash('sha1').update(text).digest('hex');
+}
+
 /**
  * Whatever a command failed with as the fault that the store's contract promises. The error itself is not kept as
  * the cause: ioredis hangs the command's arguments on it, among them the password of a failed log-in.
@@ -38,6 +65,12 @@ export function redisFault(error: unknown, place: string, describe: (error: unkn
     return new Fault('internal', `${place}: ${text}`);
   }
   if (error.name !== 'ReplyError') return new Fault('store_unavailable', `${place}: ${text}`);
+  if (NOPERM_IN_SCRIPT.test(error.message)) {
+    const commands = commandsOfScript(error);
+    const which = commands.length === 0 ? '' : ` to run one of ${commands.join(', ')}`;
+    const told = `${place}: the Redis user lacks a permission${which}, or for a key (ACL LOG of Redis says which): ${text}`;
+    return new Fault('store_unavailable', told);
+  }
   // Redis 6 wraps the error of a script's command: `ERR Error running script …: -OOM command not allowed …`.
   const word = /(?:^|: -)([A-Z]{3,})\b(?!.*: -[A-Z])/.exec(error.message)?.[1] ?? '';
   const meaning = MEANINGS[word];

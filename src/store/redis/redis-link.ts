@@ -2,13 +2,16 @@ import type { ChainableCommander, ClientContext, Cluster, Redis, RedisCommander 
 import { Fault } from '../../model/fault.ts';
 import type { Availability } from '../availability.ts';
 import type { RedisClient } from './client.ts';
-import { redisFault } from './redis-fault.ts';
+import { lacksPermission, redisFault } from './redis-fault.ts';
 
 /** The commands that standalone servers, sentinels and clusters have in common. */
 export type RedisCommands = RedisCommander<ClientContext & { readonly type: 'default'; readonly mapping: 'resp2' }>;
 
 /** Pause before a client that has given up is started again, milliseconds. */
 const REVIVE_MS = 1000;
+
+/** Different refusals that are told, each once; there are fewer commands than that. */
+const MAX_COMPLAINTS = 64;
 
 /** A connection that comes back by itself. While it is away, every operation fails at once with `store_unavailable`. */
 export class RedisLink {
@@ -18,18 +21,27 @@ export class RedisLink {
   readonly #secrets: readonly string[];
   readonly #timeoutMs: number;
   readonly #availability: Availability;
+  readonly #complain: (message: string) => void;
+  readonly #complaints = new Set<string>();
   #closed = false;
   #revival: NodeJS.Timeout | null = null;
   /** Why the last attempt to connect failed. */
   #trouble: string | null = null;
 
-  constructor({ client, place, secrets }: RedisClient, timeoutMs: number, availability: Availability) {
+  /** `complain` hears of what the Redis user is not allowed to do; each thing once. */
+  constructor(
+    { client, place, secrets }: RedisClient,
+    timeoutMs: number,
+    availability: Availability,
+    complain: (message: string) => void = () => undefined,
+  ) {
     this.#client = client;
     this.#commands = client;
     this.#place = place;
     this.#secrets = secrets;
     this.#timeoutMs = timeoutMs;
     this.#availability = availability;
+    this.#complain = complain;
   }
 
   /** Resolves when Redis is ready, has failed once, or `timeoutMs` have passed. Never rejects. */
@@ -59,7 +71,9 @@ export class RedisLink {
     try {
       return await operation(this.#commands);
     } catch (error) {
-      throw redisFault(error, this.#place, (failure) => this.#describe(failure));
+      const fault = redisFault(error, this.#place, (failure) => this.#describe(failure));
+      if (lacksPermission(error)) this.#complainOnce(fault.message);
+      throw fault;
     }
   }
 
@@ -100,6 +114,12 @@ export class RedisLink {
     if (this.#revival !== null) clearTimeout(this.#revival);
     if (this.#client.status === 'ready') await this.#client.quit().catch(() => undefined);
     this.#client.disconnect();
+  }
+
+  #complainOnce(message: string): void {
+    if (this.#complaints.has(message) || this.#complaints.size >= MAX_COMPLAINTS) return;
+    this.#complaints.add(message);
+    this.#complain(message);
   }
 
   async #connect(): Promise<void> {

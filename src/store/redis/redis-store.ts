@@ -32,6 +32,8 @@ export interface RedisStoreOptions {
   readonly keyPrefix: string;
   readonly observe?: StoreObserver;
   readonly listen?: StoreListener;
+  /** Called for what the Redis user lacks the permission to do, once for each thing. */
+  readonly complain?: (message: string) => void;
   /** Longest wait for one answer of Redis, milliseconds; 1000 when it is left out. */
   readonly commandTimeoutMs?: number;
   /** Replicas that have to hold a change of a record before it counts; without it the primary alone decides. */
@@ -45,8 +47,9 @@ export interface RedisStoreOptions {
 export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
   const timeoutMs = options.commandTimeoutMs ?? 1000;
   const keys = new Keys(options.keyPrefix);
-  const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, new Availability(options.listen));
-  const changes = options.wait === undefined ? null : openChanges(options.connection, timeoutMs, options.wait);
+  const availability = new Availability(options.listen);
+  const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, availability, options.complain);
+  const changes = options.wait === undefined ? null : openChanges(options, timeoutMs, options.wait);
   const hint = new AppendHint(() => createClient(options.connection, timeoutMs).client, keys.appended());
   await Promise.all([link.start(), changes?.link.start()]);
   return new RedisStore(link, keys, changes, hint, options.observe);
@@ -58,9 +61,9 @@ interface Changes {
 }
 
 /** Whether the store is lost or back is for the connection of the reads to say. */
-function openChanges(connection: RedisStoreConnection, timeoutMs: number, wait: ReplicaWait): Changes {
+function openChanges({ connection, complain }: RedisStoreOptions, timeoutMs: number, wait: ReplicaWait): Changes {
   const patience = timeoutMs + wait.timeoutMs;
-  const link = new RedisLink(createClient(connection, patience), patience, new Availability(undefined));
+  const link = new RedisLink(createClient(connection, patience), patience, new Availability(undefined), complain);
   return { link, replicated: new ReplicatedChanges(link, wait) };
 }
 
