@@ -189,7 +189,9 @@ describe('a Redis user that lacks a permission', () => {
       for (let i = 0; i < 2; i += 1) {
         await expect(both()).rejects.toMatchObject({ ...UNAVAILABLE, message: expect.stringMatching(told) });
       }
-      expect(complaints).toEqual([expect.stringMatching(told)]);
+      expect(complaints.length).toBeGreaterThan(0);
+      expect(new Set(complaints).size).toBe(complaints.length);
+      for (const complaint of complaints) expect(complaint).toMatch(told);
       expect(complaints[0]).toContain(`127.0.0.1:${server.port}`);
       expect(complaints[0]).not.toMatch(new RegExp(`word@|${record.digest}`));
     },
