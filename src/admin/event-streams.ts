@@ -6,14 +6,14 @@ import type { Logger } from '../metrics/log.ts';
 const MAX_STREAMS = 64;
 /** Bytes that may wait for one client; beyond, events are left out and counted. */
 const MAX_BUFFERED_BYTES = 1024 * 1024;
-/** A comment keeps proxies from closing an idle stream, and is when the token is looked at again. */
+/** A comment keeps proxies from closing an idle stream, and is when the token is looked at again, say for its expiry. */
 const HEARTBEAT_MS = 15_000;
 /** How long a client may take to read the rest of an ended stream. */
 const END_GRACE_MS = 1000;
 
 export interface StreamOwner {
   readonly tokenId: string;
-  /** False as soon as the token no longer allows the stream; asked at every heartbeat. */
+  /** False as soon as the token no longer allows the stream; asked at its beginning, at changes and heartbeats. */
   stillAllowed(): Promise<boolean>;
 }
 
@@ -22,7 +22,7 @@ export class EventStreams {
   readonly #audit: AuditLog;
   readonly #log: Logger;
   readonly #heartbeatMs: number;
-  readonly #open = new Set<() => void>();
+  readonly #open = new Map<() => void, StreamOwner>();
   #closed = false;
 
   constructor(audit: AuditLog, log: Logger, heartbeatMs: number = HEARTBEAT_MS) {
@@ -47,33 +47,65 @@ export class EventStreams {
       missed = 0;
       response.write(text);
     };
-    const unsubscribe = this.#audit.subscribe((line) => {
-      send(`event: audit\ndata: ${line.trimEnd()}\n\n`);
-      if (line.includes(owner.tokenId) && endsToken(line, owner.tokenId)) end();
-    });
-    const heartbeat = setInterval(() => {
-      send(': still here\n\n');
-      this.#recheck(owner).then((allowed) => allowed || end(), end);
-    }, this.#heartbeatMs).unref();
+    let unsubscribe: (() => void) | null = null;
+    let heartbeat: NodeJS.Timeout | undefined;
+    const begin = (): void => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      send(': connected\n\n');
+      unsubscribe = this.#audit.subscribe((line) => send(`event: audit\ndata: ${line.trimEnd()}\n\n`));
+      heartbeat = setInterval(() => {
+        send(': still here\n\n');
+        void this.#recheck(owner).then((allowed) => allowed || end());
+      }, this.#heartbeatMs).unref();
+    };
     const end = (): void => {
       if (!this.#open.delete(end)) return;
       clearInterval(heartbeat);
-      unsubscribe();
-      response.end();
+      unsubscribe?.();
+      if (response.headersSent) response.end();
+      else response.destroy();
       // A client that does not read would hold an orderly end for ever.
       setTimeout(() => response.destroy(), END_GRACE_MS).unref();
     };
-    this.#open.add(end);
+    this.#open.set(end, owner);
     response.on('close', end);
     response.on('error', end);
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    send(': connected\n\n');
+    // Between the look at the token that let the call in and the stream's being found here, the token may have ended.
+    void this.#recheck(owner).then((allowed) => {
+      if (this.#open.has(end)) (allowed ? begin : end)();
+    });
+  }
+
+  /** Ends the streams of a revoked token, at once; returns how many. */
+  closeToken(tokenId: string): number {
+    const ends = [...this.#open].filter(([, owner]) => owner.tokenId === tokenId).map(([end]) => end);
+    for (const end of ends) end();
+    return ends.length;
+  }
+
+  /** Looks again at the tokens whose records have changed (null: any may have); returns how many streams had to end. */
+  async review(tokenId: string | null): Promise<number> {
+    let ended = 0;
+    const concerned = [...this.#open].filter(([, owner]) => tokenId === null || owner.tokenId === tokenId);
+    await Promise.all(
+      concerned.map(async ([end, owner]) => {
+        if ((await this.#recheck(owner)) || !this.#open.has(end)) return;
+        ended += 1;
+        end();
+      }),
+    );
+    return ended;
+  }
+
+  /** Ends every stream: nobody can vouch for their tokens. */
+  closeAll(): void {
+    for (const end of this.#open.keys()) end();
   }
 
   /** Ends every stream and refuses new ones. */
   close(): void {
     this.#closed = true;
-    for (const end of this.#open) end();
+    this.closeAll();
   }
 
   async #recheck(owner: StreamOwner): Promise<boolean> {
@@ -84,9 +116,4 @@ export class EventStreams {
       return false;
     }
   }
-}
-
-function endsToken(line: string, tokenId: string): boolean {
-  const event: { type?: unknown; token_id?: unknown } = JSON.parse(line);
-  return event.type === 'token.revoked' && event.token_id === tokenId;
 }

@@ -28,6 +28,8 @@ const HEADER_BYTES = 16 * 1024;
 const PATH_PARAMETER_LENGTH = 128;
 
 export interface AdminServer {
+  /** The open event streams, to be ended with their tokens. */
+  readonly events: EventStreams;
   /** Port 0 takes a free one. Rejects when the address cannot be had. */
   listen(host: string, port: number): Promise<{ readonly url: string; readonly port: number }>;
   /** Stops accepting, ends event streams, and resolves when the calls in flight are answered. */
@@ -66,6 +68,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   app.addHook('preClose', async () => streams.close());
 
   return {
+    events: streams,
     listen: async (host, port) => {
       listener.host = host.toLowerCase();
       listener.loopback = isLoopback(listener.host);

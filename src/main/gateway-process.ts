@@ -177,6 +177,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     storeState,
     replication,
   });
+  replication.attendEvents(admin.events);
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
   const trafficAddress = await named('listen', config.listen, traffic.listen(config.listen.host, config.listen.port));

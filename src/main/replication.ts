@@ -23,11 +23,21 @@ export interface ReplicationParts {
   readonly log: Logger;
 }
 
+/** The open event streams of the admin listener. */
+export interface FollowedEvents {
+  closeToken(tokenId: string): number;
+  /** `null`: whatever the token. */
+  review(tokenId: string | null): Promise<number>;
+  closeAll(): void;
+}
+
 /** What this process remembers of the store, and its part in the promise that a revocation holds everywhere. */
 export class Replication {
   readonly reader: CachedReader;
   readonly replica: Replica;
   readonly #parts: ReplicationParts;
+  /** Of the admin listener, which comes last. */
+  #events: FollowedEvents | null = null;
   /** The traffic listener comes later than the reader that it needs. */
   #streams: LiveStreams | null = null;
   #staleAt = Number.NEGATIVE_INFINITY;
@@ -69,13 +79,19 @@ export class Replication {
     this.#streams = streams;
   }
 
-  #onChange(id: string, kind: ChangeKind): number | Promise<number> {
-    if (this.#streams === null) return 0;
-    if (kind === 'revoked') return this.#streams.closeToken(id);
-    return this.#streams.has(id) ? this.#review(id) : 0;
+  /** The same for the event streams of the admin listener. */
+  attendEvents(events: FollowedEvents): void {
+    this.#events = events;
+  }
+
+  async #onChange(id: string, kind: ChangeKind): Promise<number> {
+    if (kind === 'revoked') return (this.#streams?.closeToken(id) ?? 0) + (this.#events?.closeToken(id) ?? 0);
+    const followed = (await this.#events?.review(id)) ?? 0;
+    return followed + (this.#streams?.has(id) === true ? await this.#review(id) : 0);
   }
 
   async #onFlush(): Promise<void> {
+    await this.#events?.review(null);
     const ids = this.#streams?.tokens() ?? [];
     for (let start = 0; start < ids.length; start += BATCH) {
       await Promise.all(ids.slice(start, start + BATCH).map((id) => this.#review(id)));
@@ -109,6 +125,7 @@ export class Replication {
     const { store, config, clock, log } = this.#parts;
     if (store.kind === 'embedded' || this.#streams === null) return;
     const stale = clock.monotonic() - this.#lostAt < config.maxStaleMs;
+    if (!stale || config.onUnavailable === 'deny') this.#events?.closeAll();
     const closed = this.#streams.closeUncovered(
       beganBefore,
       (api) => !stale || (api?.onUnavailable ?? config.onUnavailable) === 'deny',

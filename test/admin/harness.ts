@@ -117,7 +117,18 @@ export async function startAdmin(
   const loaded = await policy.reload();
   if (!loaded.ok) throw new Error(loaded.diagnostics.map(({ message }) => message).join('\n'));
   const tokens = { prefix: 'pct', environment: 'test', pepper: null };
-  const lifecycle: LifecycleContext = { store, audit, clock, metrics, tokens, policy: () => policy.current() };
+  const lifecycle: LifecycleContext = {
+    store,
+    audit,
+    clock,
+    metrics,
+    tokens,
+    policy: () => policy.current(),
+    propagate: async (id, kind) => {
+      const closed = kind === 'revoked' ? server.events.closeToken(id) : await server.events.review(id);
+      return { replicas: 1, acknowledged: 1, streams_closed: closed, elapsed_ms: 0 };
+    },
+  };
   const authenticator = createAuthenticator({ ...tokens, store });
   const uses: TokenUse[] = [];
   const options = change({

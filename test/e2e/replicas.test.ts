@@ -237,6 +237,21 @@ describe('three replicas on one Redis', () => {
     expect(await unanswered).toBe('401 token_revoked');
   }, 30_000);
 
+  it('end the event streams of their admin listeners with the token, and count them', async () => {
+    const body = { name: 'follower', owner: 'tests', class: 'admin', scopes: ['portcullis:audit:read'] };
+    const { id, token } = JSON.parse((await fleet.admin(0, 'POST', '/v1/tokens', body)).text) as Record<string, string>;
+    const headers = { authorization: `Bearer ${token}` };
+    const streams = await Promise.all(
+      [0, 1, 2].map((index) => request(`${fleet.at(index).adminUrl}/v1/events`, { headers })),
+    );
+    expect(streams.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200]);
+    const texts = streams.map(({ body }) => body.text());
+    // From their own side, no stream ends before its heartbeat, 15 seconds later.
+    const { propagation } = await fleet.revoke(String(id), 1);
+    expect(propagation).toMatchObject({ replicas: 3, acknowledged: 3, streams_closed: 3 });
+    for (const text of await Promise.all(texts)) expect(text).not.toContain(': still here');
+  }, 30_000);
+
   it('know a rotated secret, and a narrowed token, everywhere when the call returns', async () => {
     const { id, token } = await fleet.issue();
     expect(await everywhere(token)).toEqual(['200', '200', '200']);
