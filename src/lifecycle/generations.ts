@@ -88,7 +88,7 @@ function retiredBy(
   const ends = (entry: SupersededGeneration): boolean => alive(entry) && entry.generation <= newest.generation;
   const superseded = record.superseded.map((entry) => (ends(entry) ? { ...entry, grace_until: now } : entry));
   return {
-    record: { ...record, superseded, grace_until: superseded[0]?.grace_until ?? record.grace_until },
+    record: { ...record, superseded, grace_until: Math.max(...superseded.map(({ grace_until }) => grace_until)) },
     generations: record.superseded.filter(ends).map(({ generation }) => generation),
   };
 }

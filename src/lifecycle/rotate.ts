@@ -4,6 +4,7 @@ import { err, ok, type Result } from '../base/result.ts';
 import { type SupersededGeneration, statusAt, type TokenRecord } from '../model/token-record.ts';
 import { scopesWithin } from '../policy/classes.ts';
 import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
+import type { StoredToken } from '../store/token-store.ts';
 import { digestToken, remintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
@@ -11,6 +12,12 @@ import { changeDurably } from './durable-change.ts';
 import { errorsOfGiven } from './fields.ts';
 import { grantableScopes, reachedScopes } from './grants.ts';
 import { transition } from './states.ts';
+
+/**
+ * How long the newest secret has to be there unused before an older one may rotate again, milliseconds: longer than
+ * several processes of one client take to rotate at once, and than uses take to be written down.
+ */
+const REPEAT_AFTER_MS = 10_000;
 
 /** The body of a rotation. Both are durations such as `30d`. */
 export interface RotateRequest {
@@ -28,7 +35,8 @@ export interface RotateRequest {
  * that a token that was issued for an hour does not gain a month by rotating itself.
  *
  * A rotation hands out a working secret, so the actor has to hold what the token holds, as for an issue, unless it is
- * that token. `onlyGeneration` refuses where that is no longer the newest one. Faults as in `changeDurably`; the new secret is given to nobody then.
+ * that token. `onlyGeneration` is the one whose secret asks, and refuses where that is no longer the newest one, unless
+ * it is a repeat of a rotation whose answer was lost (`whyNoRepeat`). Faults as in `changeDurably`; the new secret is given to nobody then.
  */
 export async function rotateToken(
   context: LifecycleContext,
@@ -40,22 +48,25 @@ export async function rotateToken(
   const policy = context.policy();
   if (policy === null)
     return err({ kind: 'conflict', message: 'no policy is loaded, so no class bounds the new secret' });
-  const changed = await changeDurably(context, id, ({ record }, now) => {
-    if (bounds.onlyGeneration !== undefined && record.generation !== bounds.onlyGeneration) {
-      return err({
-        kind: 'conflict',
-        message: 'only the newest secret of a token can rotate it, and there is a newer one',
-      });
-    }
+  const { onlyGeneration: asking } = bounds;
+  const changed = await changeDurably(context, id, (stored, now) => {
+    const { record } = stored;
+    const repeats = asking !== undefined && record.generation !== asking;
+    const refused = repeats ? whyNoRepeat(stored, asking, now) : null;
+    if (refused !== null) return err({ kind: 'conflict', message: refused });
     const allowed = checkRotation(record, actor, policy, request, context.tokens.environment, now);
     if (!allowed.ok) return allowed;
     const { token } = remintToken(id, context.tokens);
-    const next = nextGeneration(record, allowed.value, digestToken(token, context.tokens.pepper), now);
+    const digest = digestToken(token, context.tokens.pepper);
+    const next = repeats
+      ? repeatedGeneration(record, allowed.value, digest, now, asking)
+      : nextGeneration(record, allowed.value, digest, now, asking);
     const event = tokenEvent('token.rotated', next, actor, {
       generation: next.generation,
-      grace_until: new Date(allowed.value.graceUntil).toISOString(),
+      grace_until: new Date(next.grace_until ?? now).toISOString(),
       expires_at: new Date(next.expires_at).toISOString(),
       ...(allowed.value.retire === 'on_first_use' ? { retire: allowed.value.retire } : {}),
+      ...(repeats ? { presented: asking, unused: record.generation } : {}),
     });
     return ok({ record: next, event, outcome: token });
   });
@@ -155,7 +166,51 @@ function duration(
   return parsed.value;
 }
 
-function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: string, now: number): TokenRecord {
+/**
+ * Why an older secret may not rotate again, or null. Its holder may where the answer to its own rotation seems to be
+ * lost: it made the newest generation, nobody has used that, and both for so long that neither a simultaneous rotation
+ * nor a use that is still being written down can be the reason. A rotation by an administrator may be there to shut out
+ * whoever has the old secret, so it is never repeated.
+ */
+function whyNoRepeat(stored: StoredToken, asking: number, now: number): string | null {
+  const { record, newestUsedAt } = stored;
+  const newer = 'only the newest secret of a token can rotate it, and there is a newer one';
+  const own = record.superseded.find(({ generation }) => generation === asking);
+  if (own === undefined || now >= own.grace_until) return newer;
+  if (record.rotated_with !== asking || record.rotated_at === null) return newer;
+  if (newestUsedAt !== undefined) return `${newer}, which has been used`;
+  // One more would push the oldest out, perhaps this one.
+  if (record.superseded.length >= LIMITS.supersededGenerations) return `${newer}; it was rotated too often without use`;
+  if (now - record.rotated_at < REPEAT_AFTER_MS) {
+    return `${newer}; if the answer that held it was lost, repeat the call ${REPEAT_AFTER_MS / 1000} seconds after the first`;
+  }
+  return null;
+}
+
+/** The generation that nobody has used ends at once, and the grace of the secret that asks does not begin anew. */
+function repeatedGeneration(
+  record: TokenRecord,
+  rotation: CheckedRotation,
+  digest: string,
+  now: number,
+  asking: number,
+): TokenRecord {
+  const next = nextGeneration(record, { ...rotation, graceUntil: now }, digest, now, asking);
+  const older = record.superseded.map((entry) => ({
+    ...endingBy(entry, rotation.graceUntil),
+    ...(entry.generation === asking && rotation.retire === 'on_first_use' ? { retire: rotation.retire } : {}),
+  }));
+  const superseded = [...next.superseded.slice(0, 1), ...older];
+  return { ...next, superseded, grace_until: Math.max(...superseded.map(({ grace_until }) => grace_until)) };
+}
+
+function nextGeneration(
+  record: TokenRecord,
+  rotation: CheckedRotation,
+  digest: string,
+  now: number,
+  asking: number | undefined,
+): TokenRecord {
   const old: SupersededGeneration = {
     generation: record.generation,
     digest: record.digest,
@@ -166,12 +221,13 @@ function nextGeneration(record: TokenRecord, rotation: CheckedRotation, digest: 
   };
   const { rotateEveryMs } = rotation.tokenClass;
   // What was announced was the end of the generation before.
-  const { announced: _announced, ...kept } = record;
+  const { announced: _announced, rotated_with: _rotatedWith, ...kept } = record;
   return {
     ...kept,
     generation: record.generation + 1,
     digest,
     rotated_at: now,
+    ...(asking === undefined ? {} : { rotated_with: asking }),
     grace_until: rotation.graceUntil,
     expires_at: rotation.expiresAt,
     rotate_after: rotateEveryMs === null ? null : now + rotateEveryMs,

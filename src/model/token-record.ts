@@ -44,7 +44,9 @@ export interface TokenRecord {
   readonly expires_at: number;
   readonly generation: number;
   readonly rotated_at: number | null;
-  /** End of the newest superseded generation's grace. */
+  /** The generation whose own secret asked for the current one; absent where an administrator did. */
+  readonly rotated_with?: number;
+  /** Until when any superseded generation still works. */
   readonly grace_until: number | null;
   readonly rotate_after: number | null;
   readonly revoked_at: number | null;

@@ -36,6 +36,13 @@ export function withGenerationUses(record: TokenRecord, uses: readonly Generatio
   return { ...record, superseded };
 }
 
+/** When the current generation of a rotated token was last used, as far as it has been written down; absent: never. */
+export function newestUse(record: TokenRecord, uses: readonly GenerationUse[]): { readonly newestUsedAt?: number } {
+  if (record.superseded.length === 0) return {};
+  const use = uses.find(({ generation }) => generation === record.generation);
+  return use === undefined ? {} : { newestUsedAt: use.at };
+}
+
 function parse(text: unknown): unknown {
   if (typeof text !== 'string') return undefined;
   try {
@@ -75,6 +82,7 @@ function isTokenRecord(value: unknown, id: string): value is TokenRecord {
     Array.isArray(record.superseded) &&
     record.superseded.every(isSuperseded) &&
     (record.announced === undefined || isTexts(record.announced)) &&
+    (record.rotated_with === undefined || Number.isSafeInteger(record.rotated_with)) &&
     (record.expired_by === undefined || record.expired_by === 'idle_expiry')
   );
 }

@@ -24,6 +24,8 @@ export type WhenUnavailable = 'deny' | 'serve_cached';
 export interface StoredToken {
   readonly record: TokenRecord;
   readonly usage: TokenUsage;
+  /** When the current generation of a rotated token was last used; absent while no use of it has been written down. */
+  readonly newestUsedAt?: number;
   /** Grows with every replacement of the record. */
   readonly version: number;
 }

@@ -172,7 +172,7 @@ describe.each(STORE_KINDS)('token records in the $name store', (kind) => {
     expect(record.superseded).toEqual([{ ...second.superseded[0], last_used_at: NOW + 5, last_used_ip: '10.0.0.3' }]);
     expect(usage).toEqual({ last_used_at: NOW + 9, last_used_ip: '10.0.0.2', use_count: 3 });
     const page = await store.list({}, { limit: 1, cursor: null, now: NOW });
-    expect(page.tokens).toEqual([{ record, usage, version: 2 }]);
+    expect(page.tokens).toEqual([{ record, usage, newestUsedAt: NOW + 9, version: 2 }]);
   });
 
   it('shows what one instance writes to another at once', async () => {

@@ -1,5 +1,5 @@
 import { Fault } from '../../model/fault.ts';
-import { decodeRecord, type GenerationUse, withGenerationUses } from '../stored-record.ts';
+import { decodeRecord, type GenerationUse, newestUse, withGenerationUses } from '../stored-record.ts';
 import type { StoredToken } from '../token-store.ts';
 
 /** The fields of a token's key, as HGETALL gives them. */
@@ -14,8 +14,10 @@ export function isMissing(hash: TokenHash): boolean {
 export function storedToken(id: string, hash: TokenHash): StoredToken {
   const record = decodeRecord(id, hash['record']);
   const at = hash['used_at'];
+  const uses = generationUses(id, hash);
   return {
-    record: withGenerationUses(record, generationUses(id, hash)),
+    record: withGenerationUses(record, uses),
+    ...newestUse(record, uses),
     usage: {
       last_used_at: at === undefined ? null : integer(id, at),
       last_used_ip: hash['used_ip'] ?? null,

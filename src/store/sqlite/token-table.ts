@@ -4,7 +4,7 @@ import { TOKEN_STATUSES, type TokenRecord, type TokenStatus, type TokenUsage } f
 import type { LogPosition } from '../change-log.ts';
 import { decodeCursor, encodeCursor, type ListPosition } from '../list-cursor.ts';
 import { RecordDecoder } from '../record-decoder.ts';
-import { decodeRecord, encodeRecord, withGenerationUses } from '../stored-record.ts';
+import { decodeRecord, encodeRecord, newestUse, withGenerationUses } from '../stored-record.ts';
 import type { StoredToken, TokenCounts, TokenFilter, TokenPage } from '../token-store.ts';
 import { TokenTally } from '../token-tally.ts';
 import type { ChangeLogTable } from './change-log-table.ts';
@@ -131,7 +131,8 @@ export class TokenTable {
     const id = text(row, 'id');
     const record = decodeRecord(id, row['record']);
     const uses = record.superseded.length === 0 ? [] : this.#usage.generationUses(id);
-    return { record: withGenerationUses(record, uses), usage: usageOf(row), version: integer(row, 'version') };
+    const stored = { record: withGenerationUses(record, uses), ...newestUse(record, uses) };
+    return { ...stored, usage: usageOf(row), version: integer(row, 'version') };
   }
 }
 
