@@ -59,6 +59,11 @@ export function runPolicyTests(
   return { results, diagnostics };
 }
 
+/** What is wrong with the test files as such, without running a case. */
+export function checkPolicyTests(testFiles: readonly PolicyFile[]): readonly Diagnostic[] {
+  return testFiles.flatMap(({ name, text }) => salvageYamlDocument(text, name, testFileSchema).diagnostics);
+}
+
 interface Outcome {
   readonly decision: 'allow' | 'deny';
   readonly reason: string | null;

@@ -4,7 +4,7 @@ import type { CompiledPolicy } from '../../policy/compiled-policy.ts';
 import { PolicyUsage } from '../../policy/lint/usage.ts';
 import { lintPolicy } from '../../policy/lint.ts';
 import { loadPolicyFolder, readPolicyFolder } from '../../policy/load.ts';
-import { type PolicyTestRun, runPolicyTests } from '../../policy/run-policy-tests.ts';
+import { checkPolicyTests, type PolicyTestRun, runPolicyTests } from '../../policy/run-policy-tests.ts';
 import { eachAccessEvent } from '../audit-files.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
 import { counted } from '../config-file.ts';
@@ -48,7 +48,8 @@ function registerCheck(group: Command, context: CommandContext): void {
       const { policy, diagnostics: ofLoading } = await loadPolicyFolder(dir, { upstreams: null });
       const usage = policy === null || audit === undefined ? null : await usageOf(context, policy, audit);
       const lint = policy === null ? [] : lintPolicy(policy, usage);
-      const diagnostics = sortDiagnostics([...ofLoading, ...lint]);
+      const ofTests = checkPolicyTests((await readPolicyFolder(dir)).tests);
+      const diagnostics = sortDiagnostics([...ofLoading, ...lint, ...ofTests]);
       const valid = policy !== null && !hasErrors(diagnostics);
       if (json === true) {
         output.json({ valid, diagnostics, ...(usage === null ? {} : { requests: usage.requests }) });
