@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
+import { missingFileHint } from '../base/nearest-file.ts';
 import { type CommandContext, CommandFailure, EXIT } from './command.ts';
 import { printable } from './output.ts';
 
@@ -67,6 +68,7 @@ export class AdminClient {
     let status: number;
     let text: string;
     let answeredByUs: boolean;
+    let byTraffic: boolean;
     try {
       const response = await fetch(url, {
         method,
@@ -77,6 +79,7 @@ export class AdminClient {
       });
       status = response.status;
       answeredByUs = response.headers.has('portcullis-request-id');
+      byTraffic = looksLikeTraffic(response.headers);
       text = await response.text();
     } catch (error) {
       throw new CommandFailure(
@@ -88,12 +91,22 @@ export class AdminClient {
     if (!answeredByUs) {
       throw new CommandFailure(`${this.#origin.origin} does not answer as Portcullis does; is it the admin listener?`);
     }
+    if (byTraffic) throw new CommandFailure(`${this.#origin.origin}: ${TRAFFIC}`);
     if (status < 200 || status > 299) throw new CommandFailure(refusalText(status, answer));
     if (answer === null) {
       throw new CommandFailure(`${this.#origin.origin} did not answer with JSON; is it the admin listener?`);
     }
     return answer;
   }
+}
+
+const TRAFFIC = 'this is the traffic listener; the admin listener has a port of its own';
+
+/** The admin API challenges in its own realm, and says `nosniff` with every answer; an upstream's answers need not. */
+function looksLikeTraffic(headers: Headers): boolean {
+  const challenge = headers.get('www-authenticate');
+  if (challenge !== null) return !challenge.includes('realm="portcullis-admin"');
+  return !headers.has('x-content-type-options');
 }
 
 /** The client that the options and the environment describe. */
@@ -127,7 +140,8 @@ export async function readTokenFile(file: string): Promise<string> {
   try {
     text = await readFile(file, 'utf8');
   } catch (error) {
-    throw new CommandFailure(`${file} cannot be read: ${causeOf(error)}`);
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    throw new CommandFailure(`${file} cannot be read: ${causeOf(error)}${missing ? await missingFileHint(file) : ''}`);
   }
   return oneToken(text, file);
 }
@@ -135,6 +149,9 @@ export async function readTokenFile(file: string): Promise<string> {
 /** A text without white space around it that can stand in a header. */
 export function oneToken(text: string, where: string): string {
   const token = text.trim();
+  if (/^(?:authorization\s*:\s*)?bearer\s+\S+$/i.test(token)) {
+    throw new CommandFailure(`${where} holds more than the token: leave out the "Bearer" in front of it`);
+  }
   if (!/^[\x21-\x7e]{1,8192}$/.test(token)) throw new CommandFailure(`${where} does not hold one token`);
   return token;
 }
@@ -173,7 +190,7 @@ function refusalText(status: number, problem: JsonObject | null): string {
   if (problem === null) return `the admin API answered ${status}`;
   const { title, detail, reason, errors } = problem;
   // The admin API has no such reason.
-  if (reason === 'route_not_declared') return 'this is the traffic listener; the admin listener has a port of its own';
+  if (reason === 'route_not_declared') return TRAFFIC;
   const main = printable(typeof detail === 'string' ? detail : typeof title === 'string' ? title : 'refused');
   const lines = (Array.isArray(errors) ? errors : []).map((error: unknown) => {
     const { path, message } = asObject(error) ?? {};

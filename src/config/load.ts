@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { z } from 'zod';
 import { type Diagnostic, hasErrors, sortDiagnostics } from '../base/diagnostic.ts';
+import { missingFileHint } from '../base/nearest-file.ts';
 import { Secret } from '../base/secret.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
 import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
@@ -42,9 +43,9 @@ export async function loadConfig(
     if (bytes.length > LARGEST_CONFIG_BYTES) return failed('the configuration is larger than 1 MiB');
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
-    return failed(
-      error instanceof TypeError ? 'the configuration is not UTF-8' : `cannot be read (${errorCode(error)})`,
-    );
+    if (error instanceof TypeError) return failed('the configuration is not UTF-8');
+    const hint = errorCode(error) === 'ENOENT' ? await missingFileHint(file) : '';
+    return failed(`cannot be read (${errorCode(error)})${hint}`);
   }
   return parseConfig(text, file, env);
 }

@@ -2,6 +2,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Diagnostic } from '../base/diagnostic.ts';
 import { LIMITS } from '../base/limits.ts';
+import { missingFileHint } from '../base/nearest-file.ts';
 import { compilePolicy, isPolicyTestFile, type PolicyContext, type PolicyFile, type PolicyOutcome } from './compile.ts';
 
 /** What could be read of a folder. */
@@ -33,7 +34,9 @@ export async function readPolicyFolder(dir: string): Promise<PolicyFolder> {
     names = (await readdir(dir)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
     if (!names.some((name) => !isPolicyTestFile(name))) fail(dir, 'no policies here: the folder holds no *.yaml file');
   } catch (error) {
-    fail(dir, `the policy folder cannot be read: ${causeOf(error)}`);
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const hint = missing ? await missingFileHint(dir) : '';
+    fail(dir, `the policy folder cannot be read: ${causeOf(error)}${hint}`);
   }
   const files: PolicyFile[] = [];
   const tests: PolicyFile[] = [];

@@ -47,6 +47,39 @@ describe('portcullis config check', { timeout: 60_000 }, () => {
     ]);
   });
 
+  it('checks the test files beside the policies too, without running them', async () => {
+    mkdirSync(join(cwd, 'tested'));
+    folder.write('tested/orders.yaml', POLICY);
+    const wrong = 'cases:\n  - { name: one, request: { path: /orders }, expct: { decision: allow } }\n';
+    folder.write('tested/orders.test.yaml', wrong);
+    const { status, stdout } = await portcullis(['policy', 'check', 'tested'], { cwd });
+    expect([status, stdout]).toEqual([
+      1,
+      expect.stringMatching(/^tested\/orders\.test\.yaml:2:\d+: .*unknown key "expct".*did you mean "expect"/m),
+    ]);
+    // A case that would fail is for `policy test` to say.
+    folder.write('tested/orders.test.yaml', wrong.replace('expct', 'expect').replace('{ path', '{ method: GET, path'));
+    expect((await portcullis(['policy', 'check', 'tested'], { cwd })).status).toBe(0);
+  });
+
+  it('says that "Bearer" is no part of a token', async () => {
+    const env = { PORTCULLIS_ADMIN_TOKEN: 'Bearer pct_test_x' };
+    const { status, stderr } = await portcullis(['token', 'list'], { cwd, env });
+    expect([status, stderr]).toEqual([
+      1,
+      'portcullis: PORTCULLIS_ADMIN_TOKEN holds more than the token: leave out the "Bearer" in front of it\n',
+    ]);
+  });
+
+  it('names the nearest file where there is none, and the nearest folder', async () => {
+    const { stdout } = await portcullis(['config', 'check', '--config', 'god.yaml'], { cwd });
+    expect(stdout).toBe('god.yaml:1:1: cannot be read (ENOENT); did you mean "good.yaml"?\n');
+    const policies = await portcullis(['policy', 'check', 'polices'], { cwd });
+    expect([policies.status, policies.stdout]).toEqual([1, expect.stringContaining('; did you mean "policies"?')]);
+    const nowhere = await portcullis(['config', 'check', '--config', 'no/where.yaml'], { cwd });
+    expect(nowhere.stdout).toContain('; there is no folder "no" either');
+  });
+
   it('knows which upstreams the policies may name', async () => {
     folder.write('other.yaml', 'upstreams: { odrers: { url: "http://127.0.0.1:9000" } }\n');
     const { status, stdout } = await portcullis(['config', 'check', '--config', 'other.yaml', '--json'], { cwd });

@@ -201,6 +201,9 @@ describe('portcullis token', { timeout: 180_000 }, () => {
     const traffic = (await gateway.seen(/traffic on (\S+)\n/))[1] ?? '';
     const withTls = (env['PORTCULLIS_ADMIN_URL'] ?? '').replace('http:', 'https:');
     const answers = [];
+    const stranger = { ...env, PORTCULLIS_ADMIN_TOKEN: 'unknown' };
+    const { status, stderr } = await portcullis(['token', 'list', '--admin-url', traffic], { cwd, env: stranger });
+    expect([status, stderr]).toEqual([1, expect.stringContaining('this is the traffic listener')]);
     for (const url of [`http://127.0.0.1:${port}`, traffic, withTls]) {
       const { status, stdout, stderr } = await portcullis(['token', 'list', '--admin-url', url], { cwd, env });
       answers.push([status, stdout, stderr]);
