@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
 import { Fault } from '../model/fault.ts';
 import { type ChainHead, sealLine } from './chain.ts';
-import { canonicalEvent } from './event.ts';
+import { canonicalEvent, type PrintedObjects } from './event.ts';
 import type { Sink } from './sinks/sink.ts';
 
 /** An event waits at most so long for others to be written with it, milliseconds. */
@@ -62,6 +62,8 @@ export class ChainWriter {
   readonly chain: string;
   readonly durable: boolean;
   readonly #options: ChainWriterOptions;
+  readonly #printed: PrintedObjects = new WeakMap();
+  readonly #sizes = new WeakMap<object, number>();
   #head: ChainHead;
   #startDetails: { readonly [name: string]: AuditDetail };
   #queue: Entry[] = [];
@@ -154,7 +156,7 @@ export class ChainWriter {
 
   #enqueue(event: AuditEventInput, durable: Entry['durable']): void {
     const time = isTime(event.time) ? event.time : this.#options.clock.now();
-    const chars = lengthOf(event);
+    const chars = lengthOf(event, this.#sizes);
     this.#queue.push({ event, time, chars, durable });
     this.#queuedChars += chars;
     if (durable !== null) {
@@ -262,7 +264,7 @@ export class ChainWriter {
     let { seq, hash } = this.#head;
     for (const entry of entries) {
       seq += 1;
-      const sealed = sealLine(hash, canonicalEvent(entry.event, this.#timeText(entry.time), seq));
+      const sealed = sealLine(hash, canonicalEvent(entry.event, this.#timeText(entry.time), seq, this.#printed));
       hash = sealed.hash;
       lines.push(sealed.line);
       written.push({ seq, hash, time: entry.time });
@@ -307,20 +309,24 @@ function isTime(time: number | undefined): time is number {
 }
 
 /** About: the fixed part of a line, and what a client can make long. Cheap, because it is asked for every event. */
-function lengthOf(event: AuditEventInput): number {
+function lengthOf(event: AuditEventInput, sizes: WeakMap<object, number>): number {
   const texts = (event.path?.length ?? 0) + (event.host?.length ?? 0) + (event.subject?.length ?? 0);
-  return 450 + texts + sizeOf(event.details, 0);
+  return 450 + texts + (event.details === undefined ? 0 : sizeOf(event.details, sizes, 0));
 }
 
-function sizeOf(value: AuditDetail | undefined, depth: number): number {
+/** What comes again with many events is measured once. */
+function sizeOf(value: AuditDetail | undefined, sizes: WeakMap<object, number>, depth: number): number {
   if (typeof value === 'string') return value.length + 4;
   if (typeof value !== 'object' || value === null) return 8;
   if (depth > MAX_DEPTH) return 0;
+  const known = sizes.get(value);
+  if (known !== undefined) return known;
   let size = 2;
   // Of a list or an object alike; a list's own numbers are counted in place of its commas.
-  for (const [name, member] of Object.entries<AuditDetail | undefined>(value)) {
-    size += name.length + sizeOf(member, depth + 1);
+  for (const name in value) {
+    if (Object.hasOwn(value, name)) size += name.length + sizeOf(Reflect.get(value, name), sizes, depth + 1);
   }
+  if (depth > 0) sizes.set(value, size);
   return size;
 }
 

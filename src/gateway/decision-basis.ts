@@ -18,28 +18,41 @@ const METHOD_CHARS = 32;
  * What the decision on a request hung on, for its audit event; undefined where the policy was not asked. Lists are handed
  * on as they are, members in the order of their names, so that the event is written without another look at them.
  */
-export function decisionBasis(exchange: Exchange): AccessDetails | undefined {
+export function decisionBasis(exchange: Exchange, bases: TokenBases): AccessDetails | undefined {
   const { principal } = exchange;
   if (principal === null) return withoutToken(exchange);
   if (exchange.decidedAt === 0) return undefined;
   const limit = exchange.reason === 'rate_limited' ? (exchange.rule?.rateLimit ?? null) : null;
-  return withToken(principal, exchange.decidedAt, limit === null ? undefined : rateLimitText(limit));
+  return withToken(principal, exchange.decidedAt, limit === null ? undefined : rateLimitText(limit), bases);
 }
 
-export function withToken(principal: Principal, decidedAt: number, rateLimit?: string): AccessDetails {
+/** What the policy saw of a principal; the same object for as long as the principal is the same. */
+export type TokenBases = WeakMap<Principal, NonNullable<AccessDetails['token']>>;
+
+export function withToken(
+  principal: Principal,
+  decidedAt: number,
+  rateLimit?: string,
+  bases: TokenBases = new WeakMap(),
+): AccessDetails {
+  let token = bases.get(principal);
+  if (token === undefined) {
+    token = tokenBasis(principal);
+    bases.set(principal, token);
+  }
+  return { decided_at: decidedAt, rate_limit: rateLimit, token };
+}
+
+function tokenBasis(principal: Principal): NonNullable<AccessDetails['token']> {
   const { claims, cut } = recordable(principal.claims);
   return {
-    decided_at: decidedAt,
-    rate_limit: rateLimit,
-    token: {
-      claims,
-      claims_cut: cut,
-      class: principal.class ?? undefined,
-      ip: principal.ip.length === 0 ? undefined : principal.ip,
-      issued_at: principal.issuedAt,
-      roles: principal.roles.length === 0 ? undefined : principal.roles,
-      scopes: principal.scopes,
-    },
+    claims,
+    claims_cut: cut,
+    class: principal.class ?? undefined,
+    ip: principal.ip.length === 0 ? undefined : principal.ip,
+    issued_at: principal.issuedAt,
+    roles: principal.roles.length === 0 ? undefined : principal.roles,
+    scopes: principal.scopes,
   };
 }
 

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { problemAnswer } from './answer.ts';
 import { ClientAddresses } from './client-address.ts';
+import type { TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import { HeaderKinds } from './header-kinds.ts';
 import { LiveStreams } from './live-streams.ts';
@@ -26,6 +27,7 @@ export class Gateway {
   readonly rateLimits = new RateLimits();
   /** Requests that each rule has decided, by rule id, since the process started. */
   readonly ruleHits = new Map<string, number>();
+  readonly #bases: TokenBases = new WeakMap();
   draining = false;
   /** Requests that have begun and are not recorded yet. */
   inFlight = 0;
@@ -76,7 +78,7 @@ export class Gateway {
     exchange.recorded = true;
     this.inFlight -= 1;
     if (exchange.judged) this.options.metrics.inFlight(exchange.api?.name ?? '-', -1);
-    recordExchange(this.options, exchange);
+    recordExchange(this.options, exchange, this.#bases);
     const rule = exchange.rule?.id;
     if (rule !== undefined) this.ruleHits.set(rule, (this.ruleHits.get(rule) ?? 0) + 1);
     if (this.inFlight === 0) this.onIdle?.();

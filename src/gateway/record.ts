@@ -1,11 +1,11 @@
 import type { AuditEventInput } from '../model/audit-event.ts';
-import { decisionBasis } from './decision-basis.ts';
+import { decisionBasis, type TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import type { GatewayOptions } from './options.ts';
 import { traceIdOf } from './trace-context.ts';
 
 /** Leaves the metric and the audit event of one request; the one place that writes either on the data plane. */
-export function recordExchange(options: GatewayOptions, exchange: Exchange): void {
+export function recordExchange(options: GatewayOptions, exchange: Exchange, bases: TokenBases): void {
   const { metrics, clock } = options;
   const api = exchange.api?.name ?? '-';
   const rule = exchange.rule?.name ?? '-';
@@ -19,10 +19,10 @@ export function recordExchange(options: GatewayOptions, exchange: Exchange): voi
   );
   if (exchange.status !== 0) metrics.response(api, exchange.status);
   metrics.requestSeconds(api, durationMs / 1000);
-  options.audit.record(accessEvent(exchange, allowed, durationMs));
+  options.audit.record(accessEvent(exchange, allowed, durationMs, bases));
 }
 
-function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number): AuditEventInput {
+function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number, bases: TokenBases): AuditEventInput {
   const { principal } = exchange;
   const reason = exchange.wouldDeny ?? exchange.reason ?? exchange.ownReason;
   return {
@@ -48,7 +48,7 @@ function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number): 
     duration_ms: round(durationMs),
     upstream_ms:
       exchange.upstreamAnsweredAt === 0 ? undefined : round(exchange.upstreamAnsweredAt - exchange.upstreamStartedAt),
-    details: decisionBasis(exchange),
+    details: decisionBasis(exchange, bases),
   };
 }
 

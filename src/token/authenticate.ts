@@ -2,7 +2,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { TokenReader } from '../store/token-store.ts';
 import type { AuthenticationOutcome, Authenticator } from './authenticator.ts';
 import { digestToken, parseToken, resemblesToken } from './opaque-format.ts';
-import { unprovenRefusal, verifyOpaque } from './verify-opaque.ts';
+import { type Principals, unprovenRefusal, verifyOpaque } from './verify-opaque.ts';
 
 export interface AuthenticatorOptions {
   readonly prefix: string;
@@ -15,6 +15,7 @@ export interface AuthenticatorOptions {
 /** The only entry to this room: classifies by syntax, without I/O, then asks the store about what could be ours. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { prefix, environment, pepper, store } = options;
+  const principals: Principals = new WeakMap();
   return {
     authenticate(credential, now, whenUnavailable = null) {
       // Longer than any credential that is looked at.
@@ -30,8 +31,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       if (parsed.value.environment !== environment) return unprovenRefusal('token_wrong_environment');
       const digest = digestToken(credential, pepper);
       const found = store.find(parsed.value.id, whenUnavailable);
-      if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now);
-      return found.then((record): AuthenticationOutcome => verifyOpaque(record, digest, environment, now));
+      if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now, principals);
+      return found.then((record): AuthenticationOutcome => verifyOpaque(record, digest, environment, now, principals));
     },
     resembles: (credential) => resemblesToken(credential, prefix),
   };

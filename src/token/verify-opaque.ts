@@ -1,4 +1,5 @@
 import { equalDigests } from '../base/encoding.ts';
+import type { Principal } from '../model/principal.ts';
 import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
 import type { AuthenticationOutcome, TokenReason } from './authenticator.ts';
 
@@ -21,6 +22,7 @@ export function verifyOpaque(
   digest: string,
   environment: string,
   now: number,
+  principals: Principals = new WeakMap(),
 ): AuthenticationOutcome {
   // No record under this id.
   if (record === null) return unprovenRefusal('token_unknown');
@@ -41,26 +43,33 @@ export function verifyOpaque(
   if (!(now < record.expires_at)) return refuse('token_expired');
   // The beginning has not.
   if (record.not_before !== null && !(now >= record.not_before)) return refuse('token_not_yet_valid');
-  const allowed: Allowed = {
-    ok: true,
-    generation,
-    principal: {
-      tokenType: 'opaque',
-      tokenId: record.id,
-      subject: record.subject,
-      owner: record.owner,
-      class: record.class,
-      scopes: record.scopes,
-      roles: record.roles,
-      claims: record.claims,
-      ip: record.ip,
-      // When an old generation was made is not kept: taken as the oldest it can be, so that age limits err on refusal.
-      issuedAt: superseded === null ? (record.rotated_at ?? record.created_at) : record.created_at,
-      expiresAt: record.expires_at,
-      supersededUntil: superseded === null ? null : superseded.grace_until,
-    },
-  };
+  const allowed: Allowed = { ok: true, generation, principal: principalOf(record, superseded, principals) };
   return retiresOlder(record, generation, now) ? { ...allowed, retiresOlder: true } : allowed;
+}
+
+/** Whom a record's newest generation speaks for, by record: the same object for as long as the record is the same. */
+export type Principals = WeakMap<TokenRecord, Principal>;
+
+function principalOf(record: TokenRecord, superseded: SupersededGeneration | null, principals: Principals): Principal {
+  const known = superseded === null ? principals.get(record) : undefined;
+  if (known !== undefined) return known;
+  const principal: Principal = {
+    tokenType: 'opaque',
+    tokenId: record.id,
+    subject: record.subject,
+    owner: record.owner,
+    class: record.class,
+    scopes: record.scopes,
+    roles: record.roles,
+    claims: record.claims,
+    ip: record.ip,
+    // When an old generation was made is not kept: taken as the oldest it can be, so that age limits err on refusal.
+    issuedAt: superseded === null ? (record.rotated_at ?? record.created_at) : record.created_at,
+    expiresAt: record.expires_at,
+    supersededUntil: superseded === null ? null : superseded.grace_until,
+  };
+  if (superseded === null) principals.set(record, principal);
+  return principal;
 }
 
 /** Whether a generation older than the one in use is to end with its first use, and has not yet. */

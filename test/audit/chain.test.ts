@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GENESIS_HASH, readSealedLine, sealLine } from '../../src/audit/chain.ts';
 import { canonicalEvent } from '../../src/audit/event.ts';
@@ -58,6 +59,32 @@ describe('an event', () => {
     const text = canonicalEvent(odd, TIME, 1);
     expect(JSON.parse(text)).toMatchObject({ path: '/\ufffdx', duration_ms: null });
     expect(canonicalJson(JSON.parse(text))).toBe(text);
+  });
+
+  it('is written alike whether it is put together quickly or in the long way', () => {
+    const text = fc.string({ unit: 'binary', maxLength: 30 });
+    const scalar = fc.oneof(text, fc.double(), fc.boolean(), fc.constant(null));
+    const details = fc.dictionary(text, fc.oneof(scalar, fc.array(scalar), fc.dictionary(text, scalar)), {
+      maxKeys: 5,
+    });
+    const some = { requiredKeys: [] };
+    const events = fc.record(
+      { path: text, host: text, subject: text, owner: text, actor: text, bytes_in: fc.double(), details },
+      some,
+    );
+    const printed = new WeakMap();
+    fc.assert(
+      fc.property(events, (members) => {
+        const event = { type: FULL.type, outcome: FULL.outcome, ...members };
+        const written = canonicalEvent(event, TIME, 3, printed);
+        expect(canonicalJson(JSON.parse(written))).toBe(written);
+        // What is remembered of the first time changes nothing.
+        expect(canonicalEvent(event, TIME, 3, printed)).toBe(written);
+        // A text that is too long for the quick way.
+        const long = canonicalEvent({ ...event, policy: 'p'.repeat(16_384) }, TIME, 3);
+        expect({ ...JSON.parse(long), policy: undefined }).toEqual({ ...JSON.parse(written), policy: undefined });
+      }),
+    );
   });
 
   it('always fits into a line', () => {
