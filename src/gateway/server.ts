@@ -11,6 +11,7 @@ import { ClientConnection, type ConnectionHandler } from './connection.ts';
 import { Gateway } from './gateway.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
 import { handleRequest, handleUpgrade, refuseRequest } from './handle.ts';
+import { InactivityWatch } from './inactivity.ts';
 import type { GatewayOptions } from './options.ts';
 import { reasonOfParserFailure } from './parser-failure.ts';
 import { refuse } from './refusal.ts';
@@ -35,6 +36,7 @@ export class TrafficServer {
   readonly #accepted = new Set<Socket>();
   /** What speaks HTTP: under TLS not the accepted connection itself, but what is inside. */
   readonly #sockets = new Set<Socket>();
+  readonly #quiet: InactivityWatch;
 
   constructor(options: GatewayOptions) {
     const gateway = new Gateway(options);
@@ -45,6 +47,7 @@ export class TrafficServer {
       linger: (socket) => void endSoon(socket, LINGER_MS),
       refuseConnection: (socket, reason) => this.#refuseConnection(socket, reason),
     };
+    this.#quiet = new InactivityWatch(options.limits.idleTimeoutMs, (socket) => this.#onQuiet(socket));
     this.#server = this.#createServer(options);
     this.#listen(options);
   }
@@ -97,7 +100,8 @@ export class TrafficServer {
       maxHeaderSize: limits.headerBytes,
       headersTimeout: limits.headerTimeoutMs,
       requestTimeout: limits.requestTimeoutMs,
-      keepAliveTimeout: limits.idleTimeoutMs,
+      // Nor a timer of node's for each request: `#quiet` looks after connections on which nothing moves.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: CHECK_INTERVAL_MS,
       httpValidation: 'strict',
       // The gateway's own reading of Host is stricter, and answers in the gateway's own words.
@@ -119,14 +123,14 @@ export class TrafficServer {
           });
     // node drops what is past this count without a word (and a Content-Length with it): count and refuse instead.
     server.maxHeadersCount = 0;
-    server.timeout = limits.idleTimeoutMs;
+    server.timeout = 0;
     return server;
   }
 
   #listen(options: GatewayOptions): void {
     const server = this.#server;
     server.on('connection', (socket: Socket) => this.#onConnection(socket, options));
-    server.on('secureConnection', (socket: Socket) => track(this.#sockets, socket));
+    server.on('secureConnection', (socket: Socket) => this.#speaksHttp(socket));
     server.on('request', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, false),
     );
@@ -142,7 +146,6 @@ export class TrafficServer {
     );
     server.on('connect', (_request, socket: Duplex) => this.#onConnect(socket));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => this.#onClientError(error, socket));
-    server.on('timeout', (socket: Socket) => this.#onInactivity(socket, options.limits.idleTimeoutMs));
   }
 
   #onConnection(socket: Socket, { limits, tls }: GatewayOptions): void {
@@ -153,7 +156,12 @@ export class TrafficServer {
       return;
     }
     track(this.#accepted, socket);
-    if (tls === null) track(this.#sockets, socket);
+    if (tls === null) this.#speaksHttp(socket);
+  }
+
+  #speaksHttp(socket: Socket): void {
+    track(this.#sockets, socket);
+    this.#quiet.add(socket);
   }
 
   #connectionOf(socket: Duplex): ClientConnection {
@@ -195,10 +203,9 @@ export class TrafficServer {
    * Nothing moved on a connection for a while. One without a request, or that does not take its answer, is ended; one
    * that waits for an answer, or holds a quiet stream, is left alone.
    */
-  #onInactivity(socket: Socket, idleMs: number): void {
+  #onQuiet(socket: Socket): void {
     const busy = this.#connections.get(socket)?.busy === true;
-    if (busy && socket.writableLength === 0) socket.setTimeout(idleMs);
-    else socket.destroy();
+    if (!busy || socket.writableLength > 0) socket.destroy();
   }
 
   /**
