@@ -23,8 +23,11 @@ const REPORTED = 64;
 /** Registered replicas that did not renew between two looks this far apart are forgotten, in leases. */
 const SWEEP_LEASES = 30;
 
-/** Pauses between two looks at the other replicas' reports, milliseconds: short at first. */
-const WATCH_MS = { first: 1, most: 10 } as const;
+/** Pauses between two looks at the other replicas' reports where no hint of them comes, milliseconds. */
+const WATCH_MS = { first: 5, most: 25 } as const;
+
+/** Entries that are taken from hints at once; the rest comes with the renewal. */
+const HEARD = 100;
 
 export interface ReplicaOptions {
   readonly log: ChangeLog;
@@ -63,6 +66,11 @@ export class Replica {
   #lapsed = true;
   #announcedLease = false;
   #replicas = 1;
+  /** Entries that a hint told of and that are not applied yet, and those that are applied and not yet reported. */
+  #heard: LogEntry[] = [];
+  #ahead: LogEntry[] = [];
+  /** Who waits for the other replicas' reports: hears the number that all of them have reached. */
+  readonly #waiting = new Set<(number: number) => void>();
   #ended = false;
   #woken = false;
   #wake: (() => void) | null = null;
@@ -80,7 +88,12 @@ export class Replica {
   /** Resolves after the first renewal, or the failure of it. */
   async start(): Promise<void> {
     const { log, leaseMs, clock } = this.#options;
-    this.#endHint = log.onAppend(() => this.#rouse());
+    this.#endHint = log.listen({
+      appended: (entry) => this.#hear(entry),
+      reported: (number) => {
+        for (const heard of this.#waiting) heard(number);
+      },
+    });
     this.#sweepAt = clock.monotonic() + SWEEP_LEASES * leaseMs;
     await this.#follow();
     this.#watchdog = setInterval(() => this.#watch(), leaseMs / LOOKS_PER_LEASE);
@@ -106,21 +119,24 @@ export class Replica {
     let position = await log.announce(id, kind);
     let waited = clock.monotonic();
     let first: Muster | null = null;
-    this.#rouse();
-    for (let pause: number = WATCH_MS.first; ; pause = Math.min(pause + 1, WATCH_MS.most)) {
+    this.#hear({ position, kind, id });
+    for (let pause: number = WATCH_MS.first; ; pause = Math.min(pause * 2, WATCH_MS.most)) {
+      const reported = this.#reported(position);
       const muster = await log.muster(position);
       if (!muster.present) {
         // A server that took it is gone and its successor does not know it: said again, and waited for again.
         position = await log.announce(id, kind);
         waited = clock.monotonic();
         first = null;
-        this.#rouse();
+        this.#hear({ position, kind, id });
+        reported.end();
         continue;
       }
       first ??= muster;
       const pending = muster.replicas.filter(({ applied }) => !reaches(applied, position));
       const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
       if (heard || clock.monotonic() - waited >= leaseMs) {
+        reported.end();
         await this.#forgetSilent(first, pending);
         closedHere += this.#closed.get(position) ?? 0;
         const elsewhere = muster.replicas
@@ -133,7 +149,7 @@ export class Replica {
           elapsed_ms: Math.round((clock.monotonic() - began) * 1000) / 1000,
         };
       }
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await reported.within(pause);
     }
   }
 
@@ -185,20 +201,59 @@ export class Replica {
     this.#wake?.();
   }
 
+  /** A hint of an entry: applied at once, and reported; whether that counts is for the log to say. */
+  #hear(entry: LogEntry | null): void {
+    const { position = null } = entry ?? {};
+    const known = position !== null && [...this.#heard, ...this.#ahead].some((other) => other.position === position);
+    if (known || (position !== null && position === this.#applied)) return;
+    if (entry !== null && this.#heard.length < HEARD) this.#heard.push(entry);
+    this.#rouse();
+  }
+
+  async #applyHeard(): Promise<void> {
+    for (let entry = this.#heard.shift(); entry !== undefined; entry = this.#heard.shift()) {
+      this.#options.reader.drop(entry.id);
+      await this.#close(entry);
+      this.#ahead.push(entry);
+    }
+  }
+
+  /** A hint, from now on, that everybody has reported `position`. */
+  #reported(position: LogPosition): { within(milliseconds: number): Promise<void>; end(): void } {
+    const told = Promise.withResolvers<void>();
+    const hear = (number: number): void => {
+      if (number >= logNumber(position)) told.resolve();
+    };
+    this.#waiting.add(hear);
+    const end = (): void => {
+      this.#waiting.delete(hear);
+    };
+    const within = async (milliseconds: number): Promise<void> => {
+      const timer = setTimeout(told.resolve, milliseconds);
+      await told.promise;
+      clearTimeout(timer);
+      end();
+    };
+    return { within, end };
+  }
+
   /** Renews until this replica is in step and has said so. Never rejects: without a renewal the lease ends by itself. */
   async #follow(): Promise<void> {
     const { log, clock } = this.#options;
     try {
       for (let unreported = true; unreported && !this.#ended; ) {
+        await this.#applyHeard();
         const sent = momentOf(clock);
-        const reported = this.#applied;
-        const renewal = await log.renew(this.id, { applied: reported, closed: this.#closed });
+        const applied = this.#applied;
+        const ahead = this.#ahead;
+        this.#ahead = [];
+        const renewal = await log.renew(this.id, { applied, ahead, closed: this.#closed });
         this.#replicas = renewal.replicas;
-        if (reported !== null && renewal.broken) this.distrust();
-        const step = stepAfter(this.#applied, this.#lapsed || this.#over(), renewal);
+        if (applied !== null && renewal.broken) this.distrust();
+        const step = stepAfter(renewal.reached, this.#lapsed || this.#over(), renewal);
         await this.#apply(step);
         if (step.inStep) this.#grant(sent);
-        unreported = step.applied !== reported;
+        unreported = step.applied !== renewal.reached || this.#heard.length > 0;
       }
       await this.#sweepRegistry();
     } catch {

@@ -209,7 +209,7 @@ describe('a replica and the store between which an answer is held', () => {
     await near.create(record);
     // Only the reading is held: the log reaches this replica all the time.
     const store = Object.assign(Object.create(near), { find: (id: string) => reads.find(id) }) as Store;
-    for (const method of ['renew', 'muster', 'leave', 'announce', 'onAppend', 'forget'] as const) {
+    for (const method of ['renew', 'muster', 'leave', 'announce', 'listen', 'forget'] as const) {
       Object.assign(store, { [method]: near[method].bind(near) });
     }
     const reader = await join(store, 60_000);
