@@ -49,8 +49,8 @@ export interface RegisteredReplica {
 }
 
 export interface Muster {
-  /** False where the entry is not in the log: it was lost with a server, or trimmed. */
-  readonly present: boolean;
+  /** Of the entries that were asked for those that are not in the log: lost with a server, or trimmed. */
+  readonly missing: readonly LogPosition[];
   readonly replicas: readonly RegisteredReplica[];
 }
 
@@ -66,7 +66,8 @@ export interface ChangeLog {
   announce(id: string, kind: ChangeKind): Promise<LogPosition>;
   /** One round trip: registers the replica, notes what it reports, and answers with what it has missed. */
   renew(replica: string, report: ReplicaReport): Promise<Renewal>;
-  muster(position: LogPosition): Promise<Muster>;
+  /** One round trip. */
+  muster(positions: readonly LogPosition[]): Promise<Muster>;
   /** Takes a replica out of the registry if it has not renewed since `renewals`. */
   forget(replica: string, renewals: number): Promise<boolean>;
   leave(replica: string): Promise<void>;

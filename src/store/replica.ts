@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
+import { Announcement } from './announcement.ts';
 import type { CachedReader } from './cached-reader.ts';
 import {
   type ChangeKind,
@@ -10,6 +11,7 @@ import {
   type Muster,
 } from './change-log.ts';
 import { type Lease, momentOf, type Step, stepAfter } from './lease.ts';
+import { ReportHints } from './report-hints.ts';
 
 /** Renewals per lease. */
 const RENEWALS_PER_LEASE = 5;
@@ -17,8 +19,8 @@ const RENEWALS_PER_LEASE = 5;
 /** How often the end of the lease is looked for, per lease: well within its margin. */
 const LOOKS_PER_LEASE = 20;
 
-/** Entries for which the number of closed streams is kept and reported. */
-const REPORTED = 64;
+/** Entries for which the number of closed streams is kept and reported, and for how many leases. */
+const REPORTED = { entries: 1024, leases: 4 } as const;
 
 /** Registered replicas that did not renew between two looks this far apart are forgotten, in leases. */
 const SWEEP_LEASES = 30;
@@ -62,6 +64,7 @@ export class Replica {
   readonly #options: ReplicaOptions;
   #applied: LogPosition | null = null;
   readonly #closed = new Map<LogPosition, number>();
+  readonly #closedAt = new Map<LogPosition, number>();
   /** True from the end of a lease to the next one. */
   #lapsed = true;
   #announcedLease = false;
@@ -69,8 +72,7 @@ export class Replica {
   /** Entries that a hint told of and that are not applied yet, and those that are applied and not yet reported. */
   #heard: LogEntry[] = [];
   #ahead: LogEntry[] = [];
-  /** Who waits for the other replicas' reports: hears the number that all of them have reached. */
-  readonly #waiting = new Set<(number: number) => void>();
+  readonly #hints = new ReportHints();
   #ended = false;
   #woken = false;
   #wake: (() => void) | null = null;
@@ -90,9 +92,7 @@ export class Replica {
     const { log, leaseMs, clock } = this.#options;
     this.#endHint = log.listen({
       appended: (entry) => this.#hear(entry),
-      reported: (number) => {
-        for (const heard of this.#waiting) heard(number);
-      },
+      reported: (number) => this.#hints.tell(number),
     });
     this.#sweepAt = clock.monotonic() + SWEEP_LEASES * leaseMs;
     await this.#follow();
@@ -107,49 +107,49 @@ export class Replica {
   }
 
   /**
-   * Resolves when no replica lets the token in on the strength of the record before the change: every registered one
-   * has applied it, or has been without a lease. Rejects with a Fault where the store cannot be asked.
+   * Resolves when no replica lets any of the tokens in on the strength of its record before the change: every registered
+   * one has applied all of them, or has been without a lease. Rejects with a Fault where the store cannot be asked.
    */
-  async propagate(id: string, kind: ChangeKind): Promise<Reach> {
+  async propagate(ids: readonly string[], kind: ChangeKind): Promise<Reach> {
     const { clock, log, leaseMs, onChange, reader } = this.#options;
     const began = clock.monotonic();
-    // This process first, whatever becomes of the others.
-    reader.drop(id);
-    let closedHere = await onChange(id, kind);
-    let position = await log.announce(id, kind);
+    let closedHere = 0;
+    for (const id of ids) {
+      // This process first, whatever becomes of the others.
+      reader.drop(id);
+      closedHere += await onChange(id, kind);
+    }
+    const said = new Announcement(log, ids, kind, (entry) => this.#hear(entry));
+    await said.make();
     let waited = clock.monotonic();
     let first: Muster | null = null;
-    this.#hear({ position, kind, id });
     for (let pause: number = WATCH_MS.first; ; pause = Math.min(pause * 2, WATCH_MS.most)) {
-      const reported = this.#reported(position);
-      const muster = await log.muster(position);
-      if (!muster.present) {
-        // A server that took it is gone and its successor does not know it: said again, and waited for again.
-        position = await log.announce(id, kind);
-        waited = clock.monotonic();
-        first = null;
-        this.#hear({ position, kind, id });
-        reported.end();
-        continue;
+      const hint = this.#hints.expect(said.newest);
+      try {
+        const muster = await log.muster(said.positions);
+        if (muster.missing.length > 0) {
+          // A server that took them is gone and its successor does not know them: said again, and waited for again.
+          await said.repeat(muster.missing);
+          waited = clock.monotonic();
+          first = null;
+          continue;
+        }
+        first ??= muster;
+        const pending = muster.replicas.filter(({ applied }) => !reaches(applied, said.newest));
+        const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
+        if (heard || clock.monotonic() - waited >= leaseMs) {
+          await this.#forgetSilent(first, pending);
+          return {
+            replicas: muster.replicas.length,
+            acknowledged: muster.replicas.length - pending.length,
+            streams_closed: closedHere + this.#closedFor(said.positions, muster),
+            elapsed_ms: Math.round((clock.monotonic() - began) * 1000) / 1000,
+          };
+        }
+        await hint.within(pause);
+      } finally {
+        hint.end();
       }
-      first ??= muster;
-      const pending = muster.replicas.filter(({ applied }) => !reaches(applied, position));
-      const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
-      if (heard || clock.monotonic() - waited >= leaseMs) {
-        reported.end();
-        await this.#forgetSilent(first, pending);
-        closedHere += this.#closed.get(position) ?? 0;
-        const elsewhere = muster.replicas
-          .filter((replica) => replica.id !== this.id)
-          .reduce((sum, { closed }) => sum + (closed.get(position) ?? 0), 0);
-        return {
-          replicas: muster.replicas.length,
-          acknowledged: muster.replicas.length - pending.length,
-          streams_closed: closedHere + elsewhere,
-          elapsed_ms: Math.round((clock.monotonic() - began) * 1000) / 1000,
-        };
-      }
-      await reported.within(pause);
     }
   }
 
@@ -218,25 +218,6 @@ export class Replica {
     }
   }
 
-  /** A hint, from now on, that everybody has reported `position`. */
-  #reported(position: LogPosition): { within(milliseconds: number): Promise<void>; end(): void } {
-    const told = Promise.withResolvers<void>();
-    const hear = (number: number): void => {
-      if (number >= logNumber(position)) told.resolve();
-    };
-    this.#waiting.add(hear);
-    const end = (): void => {
-      this.#waiting.delete(hear);
-    };
-    const within = async (milliseconds: number): Promise<void> => {
-      const timer = setTimeout(told.resolve, milliseconds);
-      await told.promise;
-      clearTimeout(timer);
-      end();
-    };
-    return { within, end };
-  }
-
   /** Renews until this replica is in step and has said so. Never rejects: without a renewal the lease ends by itself. */
   async #follow(): Promise<void> {
     const { log, clock } = this.#options;
@@ -275,9 +256,20 @@ export class Replica {
     const count = await this.#options.onChange(id, kind);
     if (count === 0) return;
     this.#closed.set(position, count);
-    if (this.#closed.size <= REPORTED) return;
-    const [oldest = ''] = this.#closed.keys();
-    this.#closed.delete(oldest);
+    const { clock, leaseMs } = this.#options;
+    const now = clock.monotonic();
+    this.#closedAt.set(position, now);
+    for (const [oldest, at] of this.#closedAt) {
+      if (this.#closed.size <= REPORTED.entries && now - at < REPORTED.leases * leaseMs) break;
+      this.#closed.delete(oldest);
+      this.#closedAt.delete(oldest);
+    }
+  }
+
+  /** What was closed for these entries, here after the announcement and elsewhere. */
+  #closedFor(positions: readonly LogPosition[], { replicas }: Muster): number {
+    const reports = replicas.map(({ id, closed }) => (id === this.id ? this.#closed : closed));
+    return reports.reduce((sum, closed) => sum + positions.reduce((all, each) => all + (closed.get(each) ?? 0), 0), 0);
   }
 
   #grant(sent: ReturnType<typeof momentOf>): void {
@@ -325,7 +317,7 @@ export class Replica {
     const { clock, leaseMs, log } = this.#options;
     if (clock.monotonic() < this.#sweepAt || this.#applied === null) return;
     this.#sweepAt = clock.monotonic() + SWEEP_LEASES * leaseMs;
-    const muster = await log.muster(this.#applied);
+    const muster = await log.muster([this.#applied]);
     if (this.#lastMuster !== null) await this.#forgetSilent(this.#lastMuster, muster.replicas);
     this.#lastMuster = muster;
   }

@@ -74,9 +74,9 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     await begin('two');
     const position = await store.announce('token', 'revoked');
     await other.renew('one', { applied: position, closed: new Map([[position, 3]]) });
-    const muster = await store.muster(position);
+    const muster = await store.muster([position]);
     expect(muster).toEqual({
-      present: true,
+      missing: [],
       replicas: [
         { id: 'one', renewals: 2, applied: position, closed: new Map([[position, 3]]) },
         { id: 'two', renewals: 1, applied: null, closed: NOTHING },
@@ -86,7 +86,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     expect(await store.forget('two', 1)).toBe(false);
     expect(await store.forget('two', 2)).toBe(true);
     await other.leave('one');
-    expect((await store.muster(position)).replicas).toEqual([]);
+    expect((await store.muster([position])).replicas).toEqual([]);
     expect((await other.renew('two', { applied: position, closed: NOTHING })).replicas).toBe(1);
   });
 
@@ -100,7 +100,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
         entries: [],
         last,
       });
-      expect((await store.muster(strange)).present).toBe(false);
+      expect((await store.muster([last, strange])).missing).toEqual([strange]);
     }
     await data.fillLog(LOG_ENTRIES + 1999);
     expect(await other.renew('one', { applied, closed: NOTHING })).toMatchObject({ broken: false });
@@ -119,7 +119,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     // A store whose renewals cost next to nothing may tell of them all the same.
     const reach = async (...ahead: (typeof first)[]): Promise<string[]> => {
       const { reached, entries, last } = await other.renew('one', { applied, ahead, closed: NOTHING });
-      const [told] = (await store.muster(last)).replicas;
+      const [told] = (await store.muster([last])).replicas;
       expect({ reached, last }).toEqual({ reached: told?.applied, last: second.position });
       return [...(reached === applied ? [] : [reached ?? '']), ...entries.map(({ position }) => position)];
     };

@@ -73,10 +73,10 @@ class Fleet {
     return program;
   }
 
-  async issue(): Promise<{ readonly id: string; readonly token: string }> {
+  async issue(owner = 'tests'): Promise<{ readonly id: string; readonly token: string }> {
     const { text, status } = await this.admin(0, 'POST', '/v1/tokens', {
       name: 'test',
-      owner: 'tests',
+      owner,
       class: 'service',
       scopes: ['orders:read'],
     });
@@ -273,6 +273,27 @@ describe('three replicas on one Redis', () => {
     expect(await asked).toBe('401 token_revoked');
     await closed;
     expect(await fleet.call(1, token)).toBe('401 token_revoked');
+  }, 30_000);
+
+  it('wait one lease for it however many tokens are revoked in one call', async () => {
+    const tokens = await Promise.all(Array.from({ length: 40 }, () => fleet.issue('in bulk')));
+    const [first, second] = tokens;
+    if (first === undefined || second === undefined) throw new Error('nothing was issued');
+    const streams = [await fleet.webSocket(0, first.token), await fleet.webSocket(2, second.token)];
+    fleet.at(1).child.kill('SIGSTOP');
+    const began = performance.now();
+    const { text } = await fleet.admin(0, 'POST', '/v1/revocations', { owner: 'in bulk', reason: 'test' });
+    const tookMs = performance.now() - began;
+    fleet.at(1).child.kill('SIGCONT');
+    expect(JSON.parse(text)).toMatchObject({
+      revoked: 40,
+      failed: 0,
+      propagation: { replicas: 3, acknowledged: 2, streams_closed: 2 },
+    });
+    // Forty leases would be a minute.
+    expect(tookMs).toBeLessThan(10 * LEASE_MS);
+    await Promise.all(streams.map(({ closed }) => closed));
+    for (const { token } of tokens) expect(await fleet.call(1, token)).toBe('401 token_revoked');
   }, 30_000);
 
   it('do not wait longer than a lease for one that is cut off; it lets nothing in, and its streams are closed', async () => {

@@ -193,7 +193,7 @@ describe('a replica and the store between which an answer is held', () => {
     const asked = performance.now();
     // Whoever revokes waits for the replica for one lease.
     while (performance.now() - asked < leaseMs) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect((await near.muster(position)).replicas).toMatchObject([{ applied: expect.not.stringMatching(position) }]);
+    expect((await near.muster([position])).replicas).toMatchObject([{ applied: expect.not.stringMatching(position) }]);
     relay.release();
     expect(await found).toEqual(revoked(record));
     expect(await reader.find(record.id)).toEqual(revoked(record));
@@ -217,7 +217,7 @@ describe('a replica and the store between which an answer is held', () => {
     const found = reader.find(record.id);
     await held;
     await near.replace(1, revoked(record));
-    expect(await replica?.propagate(record.id, 'revoked')).toMatchObject({ replicas: 1, acknowledged: 1 });
+    expect(await replica?.propagate([record.id], 'revoked')).toMatchObject({ replicas: 1, acknowledged: 1 });
     relay.release();
     expect(await found).toEqual(revoked(record));
     expect(reader.find(record.id)).toEqual(revoked(record));

@@ -54,11 +54,11 @@ export class ChangeKeys {
     return { last, replicas, broken: broken === 1, entries: entries.map(entryOf), reached: reached || null };
   }
 
-  async muster(position: LogPosition): Promise<Muster> {
-    const [present, flat] = await this.#link.run((redis) =>
-      redis.musterReplicas(this.#keys.changes(), this.#keys.replicas(), position),
+  async muster(positions: readonly LogPosition[]): Promise<Muster> {
+    const [missing, flat] = await this.#link.run((redis) =>
+      redis.musterReplicas(this.#keys.changes(), this.#keys.replicas(), ...positions),
     );
-    return { present: present === 1, replicas: replicasOf(flat) };
+    return { missing, replicas: replicasOf(flat) };
   }
 
   async forget(replica: string, renewals: number): Promise<boolean> {

@@ -193,8 +193,8 @@ class RedisStore implements Store {
     return this.#timed('renew', () => this.#log.renew(replica, report));
   }
 
-  muster(position: LogPosition): Promise<Muster> {
-    return this.#timed('muster', () => this.#log.muster(position));
+  muster(positions: readonly LogPosition[]): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(positions));
   }
 
   forget(replica: string, renewals: number): Promise<boolean> {

@@ -193,10 +193,13 @@ const RENEW_REPLICA = `${NEWEST}
   return { newest(log), replicas, 0, entries, reached }
 `;
 
-/** position → whether it is in the log, and the hash of the replicas */
+/** positions → those that are not in the log, and the hash of the replicas */
 const MUSTER_REPLICAS = `
-  local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
-  return { #found, redis.call('HGETALL', KEYS[2]) }
+  local missing = {}
+  for _, position in ipairs(ARGV) do
+    if #redis.call('XRANGE', KEYS[1], position, position) == 0 then table.insert(missing, position) end
+  end
+  return { missing, redis.call('HGETALL', KEYS[2]) }
 `;
 
 /** replica, renewals → 1 when it was there and had renewed so often; without a number it goes in any case */
@@ -265,8 +268,8 @@ declare module 'ioredis' {
     musterReplicas(
       log: string,
       replicas: string,
-      position: string,
-    ): Result<[present: number, replicas: string[]], Context>;
+      ...positions: string[]
+    ): Result<[missing: string[], replicas: string[]], Context>;
     forgetReplica(replicas: string, replica: string, renewals: Text): Result<number, Context>;
   }
 }

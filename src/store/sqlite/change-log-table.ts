@@ -92,10 +92,12 @@ export class ChangeLogTable {
     return { last, entries: entries.map(entryOf), broken: false, reached: applied, replicas };
   }
 
-  muster(position: LogPosition): Muster {
-    const [number = '', nonce = ''] = position.split('-');
+  muster(positions: readonly LogPosition[]): Muster {
     return {
-      present: this.#entry.get(Number(number), Number(nonce)) !== undefined,
+      missing: positions.filter((position) => {
+        const [number, nonce] = position.split('-').map(Number);
+        return this.#entry.get(number ?? 0, nonce ?? 0) === undefined;
+      }),
       replicas: this.#replicas.all().map((row) => ({
         id: text(row, 'id'),
         renewals: integer(row, 'renewals'),

@@ -120,8 +120,8 @@ class EmbeddedStore implements Store {
     return this.#timed('renew', () => this.#log.renew(replica, report));
   }
 
-  async muster(position: LogPosition): Promise<Muster> {
-    return this.#timed('muster', () => this.#log.muster(position));
+  async muster(positions: readonly LogPosition[]): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(positions));
   }
 
   async forget(replica: string, renewals: number): Promise<boolean> {
