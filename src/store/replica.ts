@@ -136,7 +136,9 @@ export class Replica {
         }
         first ??= muster;
         const pending = muster.replicas.filter(({ applied }) => !reaches(applied, said.newest));
-        const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
+        // A registry that does not know even this process is another one than that of the last renewal.
+        const known = muster.replicas.some(({ id }) => id === this.id);
+        const heard = known && pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
         if (heard || clock.monotonic() - waited >= leaseMs) {
           await this.#forgetSilent(first, pending);
           return {

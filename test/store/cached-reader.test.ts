@@ -223,4 +223,28 @@ describe('a replica and the store between which an answer is held', () => {
     expect(reader.find(record.id)).toEqual(revoked(record));
     await relay.close();
   }, 20_000);
+
+  it('waits a lease where the registry does not know even this process: it has lost others too', async () => {
+    const server = await bench.redis();
+    const near = await bench.open(server.url);
+    const record = aToken();
+    await near.create(record);
+    // The registry is looked at before the next renewal tells that it is another one.
+    const held = Promise.withResolvers<never>();
+    let holding = false;
+    const store = Object.assign(Object.create(near), {
+      renew: (...report: Parameters<Store['renew']>) => (holding ? held.promise : near.renew(...report)),
+    }) as Store;
+    for (const method of ['muster', 'leave', 'announce', 'listen', 'forget'] as const) {
+      Object.assign(store, { [method]: near[method].bind(near) });
+    }
+    const leaseMs = 500;
+    await join(store, leaseMs);
+    holding = true;
+    await bench.client(server.url).flushall();
+    const { acknowledged, elapsed_ms } = (await replica?.propagate([record.id], 'revoked')) ?? {};
+    expect(acknowledged).toBe(0);
+    expect(elapsed_ms).toBeGreaterThanOrEqual(leaseMs);
+    held.reject(new Error('the test is over'));
+  }, 20_000);
 });
