@@ -18,6 +18,12 @@ const REDIS_KEYS = [
   'wait_timeout',
 ] as const;
 
+/** Five renewals and the margin of a tenth have to fit into a lease, beside a pause of the garbage collector. */
+const SHORTEST_LEASE_MS = 100;
+
+const LEASE_TOO_SHORT =
+  'must be at least 100ms: a lease is renewed five times while it lasts, and a shorter one would be over before its renewals arrive';
+
 const ON_UNAVAILABLE = 'When the store is lost: deny, or serve_cached for at most max_stale (weakens revocation).';
 
 /** `store`: what belongs to one kind only has no default here, so that its presence with the other kind is seen. */
@@ -71,6 +77,7 @@ export function storeSchema(source: SecretSource) {
         description: 'redis: how long wait_replicas may take; 500ms where it is left out.',
       }),
       lease: timeout()
+        .refine((milliseconds) => milliseconds >= SHORTEST_LEASE_MS, { error: LEASE_TOO_SHORT })
         .prefault('2s')
         .meta({ description: 'Upper bound for a revocation to take hold at a replica that is cut off.' }),
       on_unavailable: z.enum(['deny', 'serve_cached']).prefault('deny').meta({ description: ON_UNAVAILABLE }),

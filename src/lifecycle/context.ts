@@ -22,10 +22,10 @@ export interface LifecycleContext {
   /** The policy in force; null while none could be loaded: then nothing is issued or rotated. */
   policy(): CompiledPolicy | null;
   /**
-   * Carries a change to whoever may still decide by the record as it was. Resolves when nobody can; rejects with a
-   * Fault where that could not be made sure of.
+   * Carries changes of these tokens to whoever may still decide by the records as they were. Resolves when nobody can;
+   * rejects with a Fault where that could not be made sure of.
    */
-  propagate?(id: string, kind: ChangeKind): Promise<Propagation>;
+  propagate?(ids: readonly string[], kind: ChangeKind): Promise<Propagation>;
   /**
    * Resolves when nobody decides by the record as it was before its last change, open streams left alone; rejects with a
    * Fault where that could not be made sure of. Left out where every request reads the store.

@@ -37,7 +37,7 @@ export async function changeDurably<T>(
       await recordOrPutBack(context, stored.record, record, event);
       // So that the answer is true everywhere: a new secret works, what was taken away is gone. The change stands in the
       // log, so where nobody could be asked it takes hold within a lease.
-      await context.propagate?.(id, 'changed').catch(() => undefined);
+      await context.propagate?.([id], 'changed').catch(() => undefined);
     }
     return ok({ stored: { record, usage: stored.usage }, outcome });
   }

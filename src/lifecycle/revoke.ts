@@ -33,41 +33,30 @@ export async function revokeToken(
   if (errors.length > 0) return err({ kind: 'invalid', errors });
   const marked = await markRevoked(context, actor, id, request.reason);
   if (marked === null) return err({ kind: 'not_found' });
-  const { record, revokedAt, repeated } = marked;
-  if (!repeated) context.metrics.tokenEvent('revoked');
   const [propagated, recorded] = await Promise.allSettled([
-    propagate(context, id),
-    context.audit.recordDurably(
-      tokenEvent('token.revoked', record, actor, {
-        reason: request.reason,
-        revoked_at: new Date(revokedAt).toISOString(),
-        repeated,
-      }),
-    ),
+    propagateRevoked(context, [id]),
+    recordRevoked(context, actor, marked, request.reason),
   ]);
   if (propagated.status === 'rejected') throw propagated.reason;
-  if (recorded.status === 'rejected') {
-    throw new Fault(
-      'audit_unavailable',
-      `token ${id} is revoked, but the audit event could not be recorded: repeat the call once the audit trail can be written`,
-      { cause: recorded.reason },
-    );
-  }
-  return ok({ id, revoked_at: revokedAt, propagation: propagated.value });
+  if (recorded.status === 'rejected') throw recorded.reason;
+  return ok({ id, revoked_at: marked.revokedAt, propagation: propagated.value });
 }
 
-interface Marked {
+/** A record that says revoked and is durable; others may not have heard of it yet. */
+export interface MarkedToken {
   readonly record: TokenRecord;
   readonly revokedAt: number;
+  /** It was revoked before. */
   readonly repeated: boolean;
 }
 
-async function markRevoked(
+/** Null where there is no such token. */
+export async function markRevoked(
   context: LifecycleContext,
   actor: Actor,
   id: string,
   reason: string | null,
-): Promise<Marked | null> {
+): Promise<MarkedToken | null> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const stored = await context.store.load(id);
     if (stored === null) return null;
@@ -77,16 +66,36 @@ async function markRevoked(
       return { record, revokedAt: record.revoked_at, repeated: true };
     }
     const revoked = { ...record, revoked_at: now, revoked_by: actor.name, revoke_reason: reason };
-    if (await context.store.replace(stored.version, revoked))
-      return { record: revoked, revokedAt: now, repeated: false };
+    if (!(await context.store.replace(stored.version, revoked))) continue;
+    context.metrics.tokenEvent('revoked');
+    return { record: revoked, revokedAt: now, repeated: false };
   }
   throw new Fault('conflict', `token ${id} keeps being changed by others: repeat the revocation`);
 }
 
-/** Where nobody else could let the token in, this process is the one replica. */
-async function propagate(context: LifecycleContext, id: string): Promise<Propagation> {
+/** Resolves when the event is durable. A Fault `audit_unavailable`: the revocation stands all the same. */
+export async function recordRevoked(
+  context: LifecycleContext,
+  actor: Actor,
+  { record, revokedAt, repeated }: MarkedToken,
+  reason: string | null,
+): Promise<void> {
+  const details = { reason, revoked_at: new Date(revokedAt).toISOString(), repeated };
+  try {
+    await context.audit.recordDurably(tokenEvent('token.revoked', record, actor, details));
+  } catch (cause) {
+    throw new Fault(
+      'audit_unavailable',
+      `token ${record.id} is revoked, but the audit event could not be recorded: repeat the call once the audit trail can be written`,
+      { cause },
+    );
+  }
+}
+
+/** Resolves when nobody lets them in any more. Where nobody else could, this process is the one replica. */
+export async function propagateRevoked(context: LifecycleContext, ids: readonly string[]): Promise<Propagation> {
   const started = context.clock.monotonic();
-  const propagation = (await context.propagate?.(id, 'revoked')) ?? {
+  const propagation = (await context.propagate?.(ids, 'revoked')) ?? {
     replicas: 1,
     acknowledged: 1,
     streams_closed: 0,

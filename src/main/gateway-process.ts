@@ -128,8 +128,8 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     },
     tokens,
     policy: () => policy.current(),
-    propagate: (id, kind) => replica.propagate(id, kind),
-    spread: (id) => replica.propagate(id, 'changed'),
+    propagate: (ids, kind) => replica.propagate(ids, kind),
+    spread: (id) => replica.propagate([id], 'changed'),
   };
   const generations = new Generations(lifecycle, (error) => {
     log.error({ err: error }, 'a token whose old secret was used again could not be revoked');

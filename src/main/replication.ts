@@ -72,6 +72,8 @@ export class Replication {
       onLease: (valid) => this.#onLease(valid),
       onUncovered: (beganBefore) => this.#onUncovered(beganBefore),
     });
+    // What a registry has lost before this process began it cannot tell. SQLite's is as durable as its processes.
+    if (store.kind === 'redis') this.replica.distrust();
   }
 
   /** From now on what is under way on the traffic listener ends with its token. */

@@ -18,14 +18,21 @@ export interface LogEntry {
 export interface ReplicaReport {
   /** The last entry that it has applied; null: none, because it has just begun and holds nothing. */
   readonly applied: LogPosition | null;
+  /**
+   * Entries that it has applied after that because it heard of them (`listen`), oldest first. They count as far as the
+   * log holds these and no others there. A log whose renewals cost next to nothing may pass them over.
+   */
+  readonly ahead?: readonly LogEntry[];
   /** Streams that it closed for the newest entries, where it closed any. Bounded by the replica. */
   readonly closed: ReadonlyMap<LogPosition, number>;
 }
 
 export interface Renewal {
+  /** How far the report counts: `applied`, or the last entry of `ahead` up to which the log agrees. Null where broken. */
+  readonly reached: LogPosition | null;
   /** The newest entry. */
   readonly last: LogPosition;
-  /** What came after `applied`, oldest first; not necessarily all of it up to `last`. */
+  /** What came after `reached`, oldest first; not necessarily all of it up to `last`. */
   readonly entries: readonly LogEntry[];
   /** `applied` is not in the log (any more): whatever the replica remembers may be stale. Then `entries` is empty. */
   readonly broken: boolean;
@@ -42,8 +49,8 @@ export interface RegisteredReplica {
 }
 
 export interface Muster {
-  /** False where the entry is not in the log: it was lost with a server, or trimmed. */
-  readonly present: boolean;
+  /** Of the entries that were asked for those that are not in the log: lost with a server, or trimmed. */
+  readonly missing: readonly LogPosition[];
   readonly replicas: readonly RegisteredReplica[];
 }
 
@@ -59,12 +66,20 @@ export interface ChangeLog {
   announce(id: string, kind: ChangeKind): Promise<LogPosition>;
   /** One round trip: registers the replica, notes what it reports, and answers with what it has missed. */
   renew(replica: string, report: ReplicaReport): Promise<Renewal>;
-  muster(position: LogPosition): Promise<Muster>;
+  /** One round trip. */
+  muster(positions: readonly LogPosition[]): Promise<Muster>;
   /** Takes a replica out of the registry if it has not renewed since `renewals`. */
   forget(replica: string, renewals: number): Promise<boolean>;
   leave(replica: string): Promise<void>;
-  /** Calls `wake` soon after an entry was appended, by whomever. Only a hint: calls may be missing. Returns the end of it. */
-  onAppend(wake: () => void): () => Promise<void>;
+  /** Tells of news soon after it is there, whoever made it. Only hints: calls may be missing. Returns the end of it. */
+  listen(listener: LogListener): () => Promise<void>;
+}
+
+export interface LogListener {
+  /** An entry was appended. Null: there may be several, or none. */
+  appended(entry: LogEntry | null): void;
+  /** Every registered replica has reported this number or more. */
+  reported(number: number): void;
 }
 
 /** Entries that are kept, at least. A replica that is further behind starts anew. */

@@ -1,7 +1,7 @@
 import type { LogPosition } from './change-log.ts';
 
 /** Changes that are remembered until somebody asks where they stand. */
-const REMEMBERED = 1000;
+const REMEMBERED = 4000;
 
 /** Where in the log the changes stand that this process has made and not announced yet. */
 export class OwnChanges {

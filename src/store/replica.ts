@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
+import { Announcement } from './announcement.ts';
 import type { CachedReader } from './cached-reader.ts';
 import {
   type ChangeKind,
@@ -10,6 +11,7 @@ import {
   type Muster,
 } from './change-log.ts';
 import { type Lease, momentOf, type Step, stepAfter } from './lease.ts';
+import { ReportHints } from './report-hints.ts';
 
 /** Renewals per lease. */
 const RENEWALS_PER_LEASE = 5;
@@ -17,14 +19,17 @@ const RENEWALS_PER_LEASE = 5;
 /** How often the end of the lease is looked for, per lease: well within its margin. */
 const LOOKS_PER_LEASE = 20;
 
-/** Entries for which the number of closed streams is kept and reported. */
-const REPORTED = 64;
+/** Entries for which the number of closed streams is kept and reported, and for how many leases. */
+const REPORTED = { entries: 1024, leases: 4 } as const;
 
 /** Registered replicas that did not renew between two looks this far apart are forgotten, in leases. */
 const SWEEP_LEASES = 30;
 
-/** Pauses between two looks at the other replicas' reports, milliseconds: short at first. */
-const WATCH_MS = { first: 1, most: 10 } as const;
+/** Pauses between two looks at the other replicas' reports where no hint of them comes, milliseconds. */
+const WATCH_MS = { first: 5, most: 25 } as const;
+
+/** Entries that are taken from hints at once; the rest comes with the renewal. */
+const HEARD = 100;
 
 export interface ReplicaOptions {
   readonly log: ChangeLog;
@@ -59,10 +64,15 @@ export class Replica {
   readonly #options: ReplicaOptions;
   #applied: LogPosition | null = null;
   readonly #closed = new Map<LogPosition, number>();
+  readonly #closedAt = new Map<LogPosition, number>();
   /** True from the end of a lease to the next one. */
   #lapsed = true;
   #announcedLease = false;
   #replicas = 1;
+  /** Entries that a hint told of and that are not applied yet, and those that are applied and not yet reported. */
+  #heard: LogEntry[] = [];
+  #ahead: LogEntry[] = [];
+  readonly #hints = new ReportHints();
   #ended = false;
   #woken = false;
   #wake: (() => void) | null = null;
@@ -80,7 +90,10 @@ export class Replica {
   /** Resolves after the first renewal, or the failure of it. */
   async start(): Promise<void> {
     const { log, leaseMs, clock } = this.#options;
-    this.#endHint = log.onAppend(() => this.#rouse());
+    this.#endHint = log.listen({
+      appended: (entry) => this.#hear(entry),
+      reported: (number) => this.#hints.tell(number),
+    });
     this.#sweepAt = clock.monotonic() + SWEEP_LEASES * leaseMs;
     await this.#follow();
     this.#watchdog = setInterval(() => this.#watch(), leaseMs / LOOKS_PER_LEASE);
@@ -94,46 +107,51 @@ export class Replica {
   }
 
   /**
-   * Resolves when no replica lets the token in on the strength of the record before the change: every registered one
-   * has applied it, or has been without a lease. Rejects with a Fault where the store cannot be asked.
+   * Resolves when no replica lets any of the tokens in on the strength of its record before the change: every registered
+   * one has applied all of them, or has been without a lease. Rejects with a Fault where the store cannot be asked.
    */
-  async propagate(id: string, kind: ChangeKind): Promise<Reach> {
+  async propagate(ids: readonly string[], kind: ChangeKind): Promise<Reach> {
     const { clock, log, leaseMs, onChange, reader } = this.#options;
     const began = clock.monotonic();
-    // This process first, whatever becomes of the others.
-    reader.drop(id);
-    let closedHere = await onChange(id, kind);
-    let position = await log.announce(id, kind);
+    let closedHere = 0;
+    for (const id of ids) {
+      // This process first, whatever becomes of the others.
+      reader.drop(id);
+      closedHere += await onChange(id, kind);
+    }
+    const said = new Announcement(log, ids, kind, (entry) => this.#hear(entry));
+    await said.make();
     let waited = clock.monotonic();
     let first: Muster | null = null;
-    this.#rouse();
-    for (let pause: number = WATCH_MS.first; ; pause = Math.min(pause + 1, WATCH_MS.most)) {
-      const muster = await log.muster(position);
-      if (!muster.present) {
-        // A server that took it is gone and its successor does not know it: said again, and waited for again.
-        position = await log.announce(id, kind);
-        waited = clock.monotonic();
-        first = null;
-        this.#rouse();
-        continue;
+    for (let pause: number = WATCH_MS.first; ; pause = Math.min(pause * 2, WATCH_MS.most)) {
+      const hint = this.#hints.expect(said.newest);
+      try {
+        const muster = await log.muster(said.positions);
+        if (muster.missing.length > 0) {
+          // A server that took them is gone and its successor does not know them: said again, and waited for again.
+          await said.repeat(muster.missing);
+          waited = clock.monotonic();
+          first = null;
+          continue;
+        }
+        first ??= muster;
+        const pending = muster.replicas.filter(({ applied }) => !reaches(applied, said.newest));
+        // A registry that does not know even this process is another one than that of the last renewal.
+        const known = muster.replicas.some(({ id }) => id === this.id);
+        const heard = known && pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
+        if (heard || clock.monotonic() - waited >= leaseMs) {
+          await this.#forgetSilent(first, pending);
+          return {
+            replicas: muster.replicas.length,
+            acknowledged: muster.replicas.length - pending.length,
+            streams_closed: closedHere + this.#closedFor(said.positions, muster),
+            elapsed_ms: Math.round((clock.monotonic() - began) * 1000) / 1000,
+          };
+        }
+        await hint.within(pause);
+      } finally {
+        hint.end();
       }
-      first ??= muster;
-      const pending = muster.replicas.filter(({ applied }) => !reaches(applied, position));
-      const heard = pending.length === 0 && clock.monotonic() - this.#distrustedAt >= leaseMs;
-      if (heard || clock.monotonic() - waited >= leaseMs) {
-        await this.#forgetSilent(first, pending);
-        closedHere += this.#closed.get(position) ?? 0;
-        const elsewhere = muster.replicas
-          .filter((replica) => replica.id !== this.id)
-          .reduce((sum, { closed }) => sum + (closed.get(position) ?? 0), 0);
-        return {
-          replicas: muster.replicas.length,
-          acknowledged: muster.replicas.length - pending.length,
-          streams_closed: closedHere + elsewhere,
-          elapsed_ms: Math.round((clock.monotonic() - began) * 1000) / 1000,
-        };
-      }
-      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
@@ -185,20 +203,40 @@ export class Replica {
     this.#wake?.();
   }
 
+  /** A hint of an entry: applied at once, and reported; whether that counts is for the log to say. */
+  #hear(entry: LogEntry | null): void {
+    const { position = null } = entry ?? {};
+    const known = position !== null && [...this.#heard, ...this.#ahead].some((other) => other.position === position);
+    if (known || (position !== null && position === this.#applied)) return;
+    if (entry !== null && this.#heard.length < HEARD) this.#heard.push(entry);
+    this.#rouse();
+  }
+
+  async #applyHeard(): Promise<void> {
+    for (let entry = this.#heard.shift(); entry !== undefined; entry = this.#heard.shift()) {
+      this.#options.reader.drop(entry.id);
+      await this.#close(entry);
+      this.#ahead.push(entry);
+    }
+  }
+
   /** Renews until this replica is in step and has said so. Never rejects: without a renewal the lease ends by itself. */
   async #follow(): Promise<void> {
     const { log, clock } = this.#options;
     try {
       for (let unreported = true; unreported && !this.#ended; ) {
+        await this.#applyHeard();
         const sent = momentOf(clock);
-        const reported = this.#applied;
-        const renewal = await log.renew(this.id, { applied: reported, closed: this.#closed });
+        const applied = this.#applied;
+        const ahead = this.#ahead;
+        this.#ahead = [];
+        const renewal = await log.renew(this.id, { applied, ahead, closed: this.#closed });
         this.#replicas = renewal.replicas;
-        if (reported !== null && renewal.broken) this.distrust();
-        const step = stepAfter(this.#applied, this.#lapsed || this.#over(), renewal);
+        if (applied !== null && renewal.broken) this.distrust();
+        const step = stepAfter(renewal.reached, this.#lapsed || this.#over(), renewal);
         await this.#apply(step);
         if (step.inStep) this.#grant(sent);
-        unreported = step.applied !== reported;
+        unreported = step.applied !== renewal.reached || this.#heard.length > 0;
       }
       await this.#sweepRegistry();
     } catch {
@@ -220,9 +258,20 @@ export class Replica {
     const count = await this.#options.onChange(id, kind);
     if (count === 0) return;
     this.#closed.set(position, count);
-    if (this.#closed.size <= REPORTED) return;
-    const [oldest = ''] = this.#closed.keys();
-    this.#closed.delete(oldest);
+    const { clock, leaseMs } = this.#options;
+    const now = clock.monotonic();
+    this.#closedAt.set(position, now);
+    for (const [oldest, at] of this.#closedAt) {
+      if (this.#closed.size <= REPORTED.entries && now - at < REPORTED.leases * leaseMs) break;
+      this.#closed.delete(oldest);
+      this.#closedAt.delete(oldest);
+    }
+  }
+
+  /** What was closed for these entries, here after the announcement and elsewhere. */
+  #closedFor(positions: readonly LogPosition[], { replicas }: Muster): number {
+    const reports = replicas.map(({ id, closed }) => (id === this.id ? this.#closed : closed));
+    return reports.reduce((sum, closed) => sum + positions.reduce((all, each) => all + (closed.get(each) ?? 0), 0), 0);
   }
 
   #grant(sent: ReturnType<typeof momentOf>): void {
@@ -270,7 +319,7 @@ export class Replica {
     const { clock, leaseMs, log } = this.#options;
     if (clock.monotonic() < this.#sweepAt || this.#applied === null) return;
     this.#sweepAt = clock.monotonic() + SWEEP_LEASES * leaseMs;
-    const muster = await log.muster(this.#applied);
+    const muster = await log.muster([this.#applied]);
     if (this.#lastMuster !== null) await this.#forgetSilent(this.#lastMuster, muster.replicas);
     this.#lastMuster = muster;
   }

@@ -124,8 +124,11 @@ export async function startAdmin(
     metrics,
     tokens,
     policy: () => policy.current(),
-    propagate: async (id, kind) => {
-      const closed = kind === 'revoked' ? server.events.closeToken(id) : await server.events.review(id);
+    propagate: async (ids, kind) => {
+      let closed = 0;
+      for (const id of ids) {
+        closed += kind === 'revoked' ? server.events.closeToken(id) : await server.events.review(id);
+      }
       return { replicas: 1, acknowledged: 1, streams_closed: closed, elapsed_ms: 0 };
     },
   };

@@ -12,9 +12,10 @@ describe('POST /v1/revocations', () => {
       ...options,
       lifecycle: {
         ...options.lifecycle,
-        propagate: async (id) => {
-          if (id === failFor) throw new Fault('store_unavailable', 'a replica could not be waited for');
-          return { replicas: 2, acknowledged: 2, streams_closed: 1, elapsed_ms: 3 };
+        propagate: async (ids) => {
+          if (ids.some((id) => id === failFor))
+            throw new Fault('store_unavailable', 'a replica could not be waited for');
+          return { replicas: 2, acknowledged: 2, streams_closed: ids.length, elapsed_ms: 3 };
         },
       },
     }));

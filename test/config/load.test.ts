@@ -267,6 +267,10 @@ describe('the store', () => {
       '{ kind: redis, cluster: ["redis://h:1"] }',
       '1:33: store.cluster[0]: expected host:port, without a scheme and without credentials',
     ],
+    [
+      '{ lease: 99ms }',
+      '1:17: store.lease: must be at least 100ms: a lease is renewed five times while it lasts, and a shorter one would be over before its renewals arrive',
+    ],
     ['{ kind: mysql }', '1:16: store.kind: expected one of "embedded", "redis"'],
     [
       '{ kind: redis, url: "http://h" }',

@@ -74,9 +74,9 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     await begin('two');
     const position = await store.announce('token', 'revoked');
     await other.renew('one', { applied: position, closed: new Map([[position, 3]]) });
-    const muster = await store.muster(position);
+    const muster = await store.muster([position]);
     expect(muster).toEqual({
-      present: true,
+      missing: [],
       replicas: [
         { id: 'one', renewals: 2, applied: position, closed: new Map([[position, 3]]) },
         { id: 'two', renewals: 1, applied: null, closed: NOTHING },
@@ -86,7 +86,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     expect(await store.forget('two', 1)).toBe(false);
     expect(await store.forget('two', 2)).toBe(true);
     await other.leave('one');
-    expect((await store.muster(position)).replicas).toEqual([]);
+    expect((await store.muster([position])).replicas).toEqual([]);
     expect((await other.renew('two', { applied: position, closed: NOTHING })).replicas).toBe(1);
   });
 
@@ -100,7 +100,7 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
         entries: [],
         last,
       });
-      expect((await store.muster(strange)).present).toBe(false);
+      expect((await store.muster([last, strange])).missing).toEqual([strange]);
     }
     await data.fillLog(LOG_ENTRIES + 1999);
     expect(await other.renew('one', { applied, closed: NOTHING })).toMatchObject({ broken: false });
@@ -108,15 +108,59 @@ describe.each(STORE_KINDS)('the log of changes in the $name store', (kind) => {
     expect(await other.renew('one', { applied, closed: NOTHING })).toMatchObject({ broken: true, entries: [] });
   });
 
-  it('gives a hint of what another instance appends', async () => {
-    await begin('one');
+  it('counts what a replica has applied before it was told as far as the log agrees', async () => {
+    const applied = await begin();
+    const record = aToken();
+    await store.create(record);
+    await store.replace(1, { ...record, name: 'another' });
+    await store.replace(2, revoked(record));
+    const [first, second] = (await other.renew('one', { applied, closed: NOTHING })).entries;
+    if (first === undefined || second === undefined) throw new Error('the log has lost entries');
+    // A store whose renewals cost next to nothing may tell of them all the same.
+    const reach = async (...ahead: (typeof first)[]): Promise<string[]> => {
+      const { reached, entries, last } = await other.renew('one', { applied, ahead, closed: NOTHING });
+      const [told] = (await store.muster([last])).replicas;
+      expect({ reached, last }).toEqual({ reached: told?.applied, last: second.position });
+      return [...(reached === applied ? [] : [reached ?? '']), ...entries.map(({ position }) => position)];
+    };
+    const both = [first.position, second.position];
+    const counts = store.kind === 'redis';
+    expect(await reach(first, second)).toEqual(counts ? [second.position] : both);
+    expect(await reach(first)).toEqual(both);
+    expect(await reach(second)).toEqual(both);
+    expect(await reach({ ...first, id: 'strange' }, second)).toEqual(both);
+    expect(await reach(first, { ...second, kind: 'changed' })).toEqual(both);
+    expect(await reach(first, { ...second, position: `${logNumber(second.position)}-7` })).toEqual(both);
+  });
+
+  it('gives hints of what another instance appends, and of when everybody has reported it', async () => {
+    const applied = await begin('one');
     await begin('two');
-    let stop: () => Promise<void> = async () => undefined;
-    await new Promise<void>((resolve) => {
-      stop = other.onAppend(resolve);
-      // Watching begins with the renewal that finds somebody else.
-      void other.renew('two', { applied: null, closed: NOTHING }).then(() => store.announce('token', 'changed'));
+    const appended = Promise.withResolvers<void>();
+    const reported = Promise.withResolvers<void>();
+    let announcing = false;
+    let position = '';
+    let entry: unknown = null;
+    const stop = other.listen({
+      appended: (told) => {
+        entry = told;
+        // The first word may come before anything was appended: that there may be news.
+        if (announcing) appended.resolve();
+      },
+      reported: (number) => {
+        if (position !== '' && number >= logNumber(position)) reported.resolve();
+      },
     });
+    // Watching begins with the renewal that finds somebody else.
+    await other.renew('two', { applied: null, closed: NOTHING });
+    announcing = true;
+    position = await store.announce('token', 'changed');
+    await appended.promise;
+    if (entry !== null) expect(entry).toEqual({ position, kind: 'changed', id: 'token' });
+    await store.renew('one', { applied, closed: NOTHING });
+    await store.renew('one', { applied: position, closed: NOTHING });
+    await store.renew('two', { applied: position, closed: NOTHING });
+    await reported.promise;
     await stop();
   });
 });

@@ -1,168 +1,14 @@
-import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket, WebSocketServer } from 'ws';
-import { loadConfig } from '../../src/config/load.ts';
-import { createTokenInStore } from '../../src/main/admin-token.ts';
-import { writeGatewayFiles } from '../support/gateway.ts';
-import { GatewayProgram } from '../support/gateway-program.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
-import { TestUpstream } from '../support/upstream.ts';
+import { eventually, Fleet } from './replicas-fleet.ts';
 
 const LEASE_MS = 1500;
-
-const POLICY = `api: orders
-upstream: orders
-base: /orders
-rules:
-  - { name: read, methods: [GET], path: [/, "/{rest...}"], scopes: [orders:read] }
-`;
-
-interface Revocation {
-  readonly propagation: {
-    readonly replicas: number;
-    readonly acknowledged: number;
-    readonly streams_closed: number;
-    readonly elapsed_ms: number;
-  };
-}
-
-/** Several `portcullis serve` processes, each with a folder and an audit file of its own, on one store. */
-class Fleet {
-  readonly folder: string;
-  readonly upstream: TestUpstream;
-  readonly programs: GatewayProgram[] = [];
-  adminToken = '';
-  readonly #sockets: WebSocketServer;
-
-  private constructor(folder: string, upstream: TestUpstream, sockets: WebSocketServer) {
-    this.folder = folder;
-    this.upstream = upstream;
-    this.#sockets = sockets;
-  }
-
-  static async start(stores: readonly string[]): Promise<Fleet> {
-    const sockets = new WebSocketServer({ noServer: true });
-    const upstream = await TestUpstream.start(
-      (incoming, response) => {
-        if (incoming.url?.endsWith('/events') === true) {
-          response.writeHead(200, { 'content-type': 'text/event-stream' });
-          response.write('data: first\n\n');
-        } else if (incoming.url?.endsWith('/never') !== true) response.end('{"ok":true}');
-      },
-      { onUpgrade: (incoming, socket, head) => sockets.handleUpgrade(incoming, socket, head, () => undefined) },
-    );
-    const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'portcullis-fleet-')), upstream, sockets);
-    const files = await Promise.all(stores.map((store, index) => fleet.#write(store, index)));
-    const { config } = await loadConfig(files[0] ?? '', {});
-    if (config === null) throw new Error('the configuration of the test is wrong');
-    const admin = { name: 'admin', owner: 'tests', class: 'admin', scopes: ['*'], ttlMs: null };
-    fleet.adminToken = (await createTokenInStore(config, admin)).token;
-    fleet.programs.push(...(await Promise.all(files.map((file) => GatewayProgram.start(file)))));
-    return fleet;
-  }
-
-  at(index: number): GatewayProgram {
-    const program = this.programs[index];
-    if (program === undefined) throw new Error(`there is no replica ${index}`);
-    return program;
-  }
-
-  async issue(): Promise<{ readonly id: string; readonly token: string }> {
-    const { text, status } = await this.admin(0, 'POST', '/v1/tokens', {
-      name: 'test',
-      owner: 'tests',
-      class: 'service',
-      scopes: ['orders:read'],
-    });
-    if (status !== 201) throw new Error(`issue answered ${status}: ${text}`);
-    return JSON.parse(text) as { id: string; token: string };
-  }
-
-  async revoke(id: string, at = 0): Promise<Revocation & { readonly tookMs: number }> {
-    const began = performance.now();
-    const { text, status } = await this.admin(at, 'POST', `/v1/tokens/${id}/revoke`, { reason: 'test' });
-    if (status !== 200) throw new Error(`revoke answered ${status}: ${text}`);
-    return { ...(JSON.parse(text) as Revocation), tookMs: performance.now() - began };
-  }
-
-  async admin(
-    at: number,
-    method: 'GET' | 'POST',
-    path: string,
-    body?: unknown,
-  ): Promise<{ status: number; text: string }> {
-    const { statusCode, body: answer } = await request(`${this.at(at).adminUrl}${path}`, {
-      method,
-      headers: { authorization: `Bearer ${this.adminToken}`, 'content-type': 'application/json' },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    return { status: statusCode, text: await answer.text() };
-  }
-
-  async status(at: number): Promise<{ lease: { valid: boolean; remaining_ms: number }; replicas: number }> {
-    return JSON.parse((await this.admin(at, 'GET', '/v1/status')).text);
-  }
-
-  /** `200`, or `401 token_revoked`. */
-  async call(at: number, token: string, path = '/orders'): Promise<string> {
-    const { statusCode, body } = await request(`${this.at(at).trafficUrl}${path}`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    const text = await body.text();
-    return statusCode === 200 ? '200' : `${statusCode} ${(JSON.parse(text) as { reason: string }).reason}`;
-  }
-
-  async webSocket(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
-    const socket = new WebSocket(`${this.at(at).trafficUrl.replace('http', 'ws')}/orders/live`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    socket.on('error', () => undefined);
-    await once(socket, 'open');
-    return { closed: once(socket, 'close') };
-  }
-
-  async events(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
-    const { body } = await request(`${this.at(at).trafficUrl}/orders/events`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    await once(body, 'readable');
-    return {
-      closed: body.text().then(
-        () => 'ended',
-        () => 'cut off',
-      ),
-    };
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(
-      this.programs.map((program) => {
-        program.child.kill('SIGCONT');
-        return program.signal('SIGKILL');
-      }),
-    );
-    this.#sockets.close();
-    await this.upstream.close();
-    await rm(this.folder, { recursive: true, force: true });
-  }
-
-  async #write(store: string, index: number): Promise<string> {
-    const folder = join(this.folder, String(index));
-    await mkdir(folder);
-    await writeGatewayFiles(folder, {
-      upstreams: { orders: this.upstream.url },
-      policies: { 'orders.yaml': POLICY },
-      config: { store },
-    });
-    return join(folder, 'portcullis.yaml');
-  }
-}
 
 describe('three replicas on one Redis', () => {
   let redis: RedisServer;
@@ -275,6 +121,27 @@ describe('three replicas on one Redis', () => {
     expect(await fleet.call(1, token)).toBe('401 token_revoked');
   }, 30_000);
 
+  it('wait one lease for it however many tokens are revoked in one call', async () => {
+    const tokens = await Promise.all(Array.from({ length: 40 }, () => fleet.issue('in bulk')));
+    const [first, second] = tokens;
+    if (first === undefined || second === undefined) throw new Error('nothing was issued');
+    const streams = [await fleet.webSocket(0, first.token), await fleet.webSocket(2, second.token)];
+    fleet.at(1).child.kill('SIGSTOP');
+    const began = performance.now();
+    const { text } = await fleet.admin(0, 'POST', '/v1/revocations', { owner: 'in bulk', reason: 'test' });
+    const tookMs = performance.now() - began;
+    fleet.at(1).child.kill('SIGCONT');
+    expect(JSON.parse(text)).toMatchObject({
+      revoked: 40,
+      failed: 0,
+      propagation: { replicas: 3, acknowledged: 2, streams_closed: 2 },
+    });
+    // Forty leases would be a minute.
+    expect(tookMs).toBeLessThan(10 * LEASE_MS);
+    await Promise.all(streams.map(({ closed }) => closed));
+    for (const { token } of tokens) expect(await fleet.call(1, token)).toBe('401 token_revoked');
+  }, 30_000);
+
   it('do not wait longer than a lease for one that is cut off; it lets nothing in, and its streams are closed', async () => {
     const { id, token } = await fleet.issue();
     expect(await everywhere(token)).toEqual(['200', '200', '200']);
@@ -374,13 +241,4 @@ describe('two processes on one embedded store', () => {
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-/** The states of other processes cannot be awaited as events: asked again until it is so. */
-async function eventually(isSo: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`it did not come to pass in ${timeoutMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Actor } from '../../src/lifecycle/context.ts';
 import { type IssueRequest, issueToken } from '../../src/lifecycle/issue.ts';
 import { revokeToken } from '../../src/lifecycle/revoke.ts';
-import { type RevocationSelector, type RevokeManyReport, revokeMany } from '../../src/lifecycle/revoke-many.ts';
+import { revokeMany } from '../../src/lifecycle/revoke-many.ts';
+import type { RevokeManyReport } from '../../src/lifecycle/revoke-run.ts';
+import type { RevocationSelector } from '../../src/lifecycle/revoke-selector.ts';
 import { rotateToken } from '../../src/lifecycle/rotate.ts';
 import { Fault } from '../../src/model/fault.ts';
 import { aRequest, clerk, DAY, good, HOUR, MINUTE, openRig, operator, type Rig, T0 } from './rig.ts';
@@ -157,6 +159,23 @@ describe('revoking in bulk', () => {
     expect(await Promise.all(issued.map(({ id }) => isRevoked(id)))).not.toContain(false);
   });
 
+  it('waits for the replicas once for all tokens, when all of them are revoked', async () => {
+    const ids: string[] = [];
+    for (let count = 0; count < 40; count += 1) ids.push((await issue({ owner: 'team-once' })).id);
+    const waits: string[][] = [];
+    rig.propagate = async (revoked) => {
+      waits.push([...revoked].sort());
+      expect(await Promise.all(ids.map(isRevoked))).not.toContain(false);
+      return { replicas: 3, acknowledged: 2, streams_closed: 7, elapsed_ms: 1 };
+    };
+    const { revoked, propagation } = await revoke({ owner: 'team-once' });
+    expect(waits).toEqual([ids.sort()]);
+    expect({ revoked, propagation }).toMatchObject({
+      revoked: 40,
+      propagation: { replicas: 3, acknowledged: 2, streams_closed: 7 },
+    });
+  });
+
   it('throws where nothing was changed yet', async () => {
     await issue();
     rig.interfere.list = () => Promise.reject(new Fault('store_unavailable', 'the store is away'));
@@ -168,8 +187,8 @@ describe('revoking in bulk', () => {
     rig.propagate = () => Promise.reject(new Fault('store_unavailable', 'a replica could not be waited for'));
     expect(await revoke({ jti: id })).toMatchObject({ matched: 1, revoked: 0, failed: 1 });
     const reached: string[] = [];
-    rig.propagate = async (reachedId) => {
-      reached.push(reachedId);
+    rig.propagate = async (ids) => {
+      reached.push(...ids);
       return { replicas: 3, acknowledged: 3, streams_closed: 2, elapsed_ms: 1 };
     };
     const again = await revoke({ jti: id });

@@ -91,7 +91,7 @@ describe('revoking a token', () => {
     const far = { replicas: 3, acknowledged: 3, streams_closed: 2, elapsed_ms: 17 };
     rig.propagate = async (revoked) => {
       // Whoever is told asks the store, so the store has to know already.
-      seen.push(`${revoked} ${await verdict()}`);
+      seen.push(`${revoked.join()} ${await verdict()}`);
       return far;
     };
     expect(good(await revoke()).propagation).toEqual(far);

@@ -70,7 +70,7 @@ export interface Rig {
   readonly metrics: string[];
   now: number;
   policy: CompiledPolicy | null;
-  propagate: ((id: string) => Promise<Propagation>) | null;
+  propagate: ((ids: readonly string[]) => Promise<Propagation>) | null;
   /** What replaces the store's methods, to let it fail at a chosen moment. */
   interfere: Partial<LifecycleContext['store']>;
   /** Events about tokens, as they stand in the file. */
@@ -123,8 +123,8 @@ export async function openRig(redisUrl: string | null, pepper: Uint8Array | null
       },
       tokens: { prefix: 'pct', environment: 'prod', pepper },
       policy: () => rig.policy,
-      propagate: async (id) =>
-        rig.propagate?.(id) ?? { replicas: 1, acknowledged: 1, streams_closed: 0, elapsed_ms: 0 },
+      propagate: async (ids) =>
+        rig.propagate?.(ids) ?? { replicas: 1, acknowledged: 1, streams_closed: 0, elapsed_ms: 0 },
     },
     async audited() {
       const lines = (await readFile(file, 'utf8')).trim().split('\n');

@@ -1,4 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,11 +13,21 @@ const POLICY = `api: orders
 upstream: orders
 base: /orders
 rules:
-  - { name: read, methods: [GET], path: /, scopes: [orders:read] }
+  - { name: read, methods: [GET], path: [/, /events], scopes: [orders:read] }
 `;
 
 /** Nothing that Redis has acknowledged may be lost when it is killed: otherwise a revocation could be, too. */
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
+
+/** How often an event stream says something, milliseconds. */
+const EVENT_MS = 20;
+
+/** Events that say when they were sent, on the clock of the driver, which is this process. */
+function tellTheTime(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  const timer = setInterval(() => response.write(`data: ${performance.now()}\n\n`), EVENT_MS);
+  response.on('close', () => clearInterval(timer));
+}
 
 /** A place for a replica: its folder and its own line to Redis stay, the process in it may be another one. */
 export interface Berth {
@@ -26,6 +37,8 @@ export interface Berth {
   process: ReplicaProcess;
   /** Why it cannot be counted on now. */
   trouble: 'paused' | 'cut off' | 'dead' | null;
+  /** From when to when it was stopped; Infinity: it is. */
+  readonly pauses: { readonly from: number; to: number }[];
   /** When its last trouble ended. */
   troubledAt: number;
 }
@@ -62,7 +75,10 @@ export class Fleet {
   static async start(program: string, replicas: number, leaseMs: number): Promise<Fleet> {
     const folder = await mkdtemp(join(tmpdir(), 'portcullis-linearisability-'));
     const redis = await startRedis({ dir: folder, args: DURABLE });
-    const upstream = await TestUpstream.start((_request, response) => response.end('ok'));
+    const upstream = await TestUpstream.start((request, response) => {
+      if (request.url?.endsWith('/events') !== true) response.end('ok');
+      else tellTheTime(response);
+    });
     const prepared = await Promise.all(
       Array.from({ length: replicas }, async (_, index) => {
         const name = `replica ${index + 1}`;
@@ -81,7 +97,13 @@ export class Fleet {
     const admin = JSON.parse(await runToEnd(['admin-token', '--config', first.config, '--json'])) as { token: string };
     const berths = await Promise.all(
       prepared.map(async (berth): Promise<Berth> => {
-        return { ...berth, process: await ReplicaProcess.start(program, berth.config), trouble: null, troubledAt: 0 };
+        return {
+          ...berth,
+          process: await ReplicaProcess.start(program, berth.config),
+          trouble: null,
+          pauses: [],
+          troubledAt: 0,
+        };
       }),
     );
     return new Fleet({ berths, adminToken: admin.token, program, folder, upstream, redis });
@@ -94,9 +116,12 @@ export class Fleet {
   /** SIGSTOP for so long: the process is there, its connections are open, and its clock goes on. */
   async pause(berth: Berth, ms: number): Promise<void> {
     await this.#trouble(berth, 'paused', async () => {
+      const pause = { from: performance.now(), to: Infinity };
+      berth.pauses.push(pause);
       berth.process.child.kill('SIGSTOP');
       await delay(ms);
       berth.process.child.kill('SIGCONT');
+      pause.to = performance.now();
     });
   }
 

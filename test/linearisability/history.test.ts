@@ -33,4 +33,12 @@ describe('the judge of a history', () => {
   ])('notices %j', (fields, what) => {
     expect(brokenPromises([request(fields)], [life])).toEqual([expect.stringContaining(what)]);
   });
+
+  it('notices a stream that brings what was sent after the revocation had returned', () => {
+    const stream = { token: 't', replica: 'a', lastSentAt: 30 };
+    expect(brokenPromises([], [life], [stream, { ...stream, lastSentAt: 31.5 }])).toEqual([
+      expect.stringContaining('an open stream went on for 1.5 ms after its revocation returned'),
+    ]);
+    expect(brokenPromises([], [{ ...life, revokedAt: Infinity }], [{ ...stream, lastSentAt: 99 }])).toEqual([]);
+  });
 });

@@ -10,6 +10,14 @@ export interface SentRequest {
   readonly reason: string | null;
 }
 
+/** An event stream that was let in, until it ended or the driver left it. */
+export interface OpenStream {
+  readonly token: string;
+  readonly replica: string;
+  /** When the upstream sent the last event that arrived. */
+  readonly lastSentAt: number;
+}
+
 /** The life of one token. */
 export interface TokenLife {
   readonly token: string;
@@ -23,12 +31,26 @@ export interface TokenLife {
 const NO_VERDICT: ReadonlySet<number> = new Set([0, 503]);
 
 /** Everything in a history that breaks the promise, in words, oldest first. */
-export function brokenPromises(requests: readonly SentRequest[], lives: readonly TokenLife[]): string[] {
+export function brokenPromises(
+  requests: readonly SentRequest[],
+  lives: readonly TokenLife[],
+  streams: readonly OpenStream[] = [],
+): string[] {
   const known = new Map(lives.map((life) => [life.token, life]));
-  return requests
-    .map((request) => brokenBy(request, known.get(request.token)))
+  return [
+    ...requests.map((request) => brokenBy(request, known.get(request.token))),
+    ...streams.map((stream) => leftOpen(stream, known.get(stream.token))),
+  ]
     .filter((text) => text !== null)
     .sort();
+}
+
+/** What was on its way when the revocation returned may still arrive; what the upstream sent later may not. */
+function leftOpen({ token, replica, lastSentAt }: OpenStream, life: TokenLife | undefined): string | null {
+  const late = lastSentAt - (life?.revokedAt ?? Number.NEGATIVE_INFINITY);
+  if (late <= 0) return null;
+  const at = lastSentAt.toFixed(1).padStart(9);
+  return `at ${at} ms ${replica}, token ${token}: an open stream went on for ${late.toFixed(1)} ms after its revocation returned`;
 }
 
 function brokenBy(request: SentRequest, life: TokenLife | undefined): string | null {

@@ -18,6 +18,8 @@ export class ReplicaProcess {
   readonly trafficUrl: string;
   readonly adminUrl: string;
   readonly agent = new Agent({ connections: 64, pipelining: 1, headersTimeout: 15_000, bodyTimeout: 15_000 });
+  /** For what stays open. */
+  readonly streams = new Agent({ pipelining: 1, headersTimeout: 15_000, bodyTimeout: 0 });
   readonly #exited: Promise<unknown>;
 
   private constructor(
@@ -55,7 +57,7 @@ export class ReplicaProcess {
   async kill(): Promise<void> {
     this.child.kill('SIGKILL');
     await this.#exited;
-    await this.agent.destroy();
+    await Promise.all([this.agent.destroy(), this.streams.destroy()]);
   }
 }
 

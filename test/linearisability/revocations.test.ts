@@ -47,7 +47,7 @@ async function drive(program: string, ...weather: readonly StormOptions[]): Prom
   }
 }
 
-function summary({ requests, lives, healthyMs, troubledMs, troubles }: Storm): string {
+function summary({ requests, streams, lives, healthyMs, troubledMs, troubles }: Storm): string {
   const answers: Record<string, number> = {};
   for (const { status, reason } of requests) {
     const kind = status === 0 ? 'none' : `${status}${reason === null ? '' : ` ${reason}`}`;
@@ -55,7 +55,7 @@ function summary({ requests, lives, healthyMs, troubledMs, troubles }: Storm): s
   }
   const revoked = lives.filter(({ revokedAt }) => revokedAt < Infinity).length;
   return [
-    `seed ${SEED}: ${revoked} revocations, ${requests.length} requests ${JSON.stringify(answers)}`,
+    `seed ${SEED}: ${revoked} revocations, ${requests.length} requests ${JSON.stringify(answers)}, ${streams.length} streams`,
     `troubles ${JSON.stringify(troubles)}`,
     `revoke with every replica well: ${spread(healthyMs)}; with one in trouble: ${spread(troubledMs)}`,
   ].join('\n');
@@ -76,7 +76,7 @@ describe('a token whose revocation has returned', () => {
     async () => {
       const seen = await drive(PROGRAM, CALM, STORM);
       for (const each of seen) process.stdout.write(`\n${summary(each)}\n`);
-      const broken = seen.flatMap(({ requests, lives }) => brokenPromises(requests, lives));
+      const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
       expect(broken, `seed ${SEED}`).toEqual([]);
       const [calm, rough] = seen as [Storm, Storm];
       expect(rough.lives.filter(({ revokedAt }) => revokedAt < Infinity).length).toBe(REVOCATIONS);
@@ -90,7 +90,7 @@ describe('a token whose revocation has returned', () => {
 
   it('is seen to be let in by a build that trusts its memory without a lease', { timeout: 120_000 }, async () => {
     const seen = await drive(STALE_PROGRAM, { ...CALM, revocations: 6, revokers: 3, trouble: 'one cut off' });
-    const broken = seen.flatMap(({ requests, lives }) => brokenPromises(requests, lives));
+    const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
     expect(broken.filter((text) => text.includes('after its revocation returned')).length, `seed ${SEED}`).not.toBe(0);
   });
 });

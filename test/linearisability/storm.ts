@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { request } from 'undici';
 import type { Chance } from './chance.ts';
 import type { Berth, Fleet } from './fleet.ts';
-import type { SentRequest, TokenLife } from './history.ts';
+import type { OpenStream, SentRequest, TokenLife } from './history.ts';
 
 export interface StormOptions {
   readonly revocations: number;
@@ -19,6 +19,7 @@ export interface StormOptions {
 
 export interface Storm {
   readonly requests: readonly SentRequest[];
+  readonly streams: readonly OpenStream[];
   readonly lives: readonly TokenLife[];
   /** How long calls to revoke took while every replica was well, and while one was not, milliseconds; sorted. */
   readonly healthyMs: readonly number[];
@@ -29,6 +30,20 @@ export interface Storm {
 /** Tokens that are in use at once, and of those that are revoked how many are still tried. */
 const IN_USE = 24;
 const STILL_TRIED = 40;
+
+/** How many requests are followed by an event stream. */
+const STREAMS = 0.1;
+
+/** How long a process that was stopped may take to find its lease over when it wakes, milliseconds. */
+const AWAKENING_MS = 1500;
+
+/**
+ * What an upstream sends to a replica that is stopped waits in its socket, and is passed on when it wakes, before it
+ * looks at its lease and closes the stream. That is known, and not judged.
+ */
+function wasStopped({ pauses }: Berth, at: number): boolean {
+  return pauses.some(({ from, to }) => at >= from && at <= to + AWAKENING_MS);
+}
 
 interface Token {
   readonly id: string;
@@ -48,6 +63,9 @@ class StormRun {
   readonly #chance: Chance;
   readonly #options: StormOptions;
   readonly #requests: SentRequest[] = [];
+  readonly #streams: OpenStream[] = [];
+  readonly #listening = new Set<Promise<void>>();
+  readonly #leave = new AbortController();
   readonly #tokens: Token[] = [];
   readonly #inUse: Token[] = [];
   readonly #healthyMs: number[] = [];
@@ -86,8 +104,11 @@ class StormRun {
         for (const token of this.#tokens) await this.#askUntilTold(token, berth);
       }),
     );
+    this.#leave.abort();
+    await Promise.all(this.#listening);
     return {
       requests: this.#requests,
+      streams: this.#streams,
       lives: this.#tokens.map(({ id, revokeSentAt, revokedAt }) => ({ token: id, revokeSentAt, revokedAt })),
       healthyMs: this.#healthyMs.sort((a, b) => a - b),
       troubledMs: this.#troubledMs.sort((a, b) => a - b),
@@ -101,7 +122,34 @@ class StormRun {
       const token = this.#chance.pick(old ? this.#tokens.slice(-STILL_TRIED) : this.#inUse);
       const berth = this.#chance.pick(this.#fleet.berths);
       if (token !== undefined && berth !== undefined) await this.#ask(token, berth);
+      if (token !== undefined && berth !== undefined && this.#chance.next() < STREAMS) this.#listen(token, berth);
       await delay(this.#chance.between(0, 20));
+    }
+  }
+
+  /** Opens an event stream and reads it to its end. */
+  #listen(token: Token, berth: Berth): void {
+    const listening: Promise<void> = this.#read(token, berth).finally(() => this.#listening.delete(listening));
+    this.#listening.add(listening);
+  }
+
+  async #read(token: Token, berth: Berth): Promise<void> {
+    let lastSentAt = Number.NEGATIVE_INFINITY;
+    try {
+      const { statusCode, body } = await request(`${berth.process.trafficUrl}/orders/events`, {
+        dispatcher: berth.process.streams,
+        headers: { authorization: `Bearer ${token.secrets[0] ?? ''}` },
+        signal: this.#leave.signal,
+      });
+      if (statusCode !== 200) return await body.dump();
+      for await (const chunk of body) {
+        const [, sentAt] = /data: ([\d.]+)\n\n$/.exec(String(chunk)) ?? [];
+        if (sentAt !== undefined && !wasStopped(berth, Number(sentAt))) lastSentAt = Number(sentAt);
+      }
+    } catch {
+      // Cut off: by the gateway, with its process, or by the driver that leaves.
+    } finally {
+      if (lastSentAt > 0) this.#streams.push({ token: token.id, replica: berth.name, lastSentAt });
     }
   }
 

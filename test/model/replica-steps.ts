@@ -37,6 +37,7 @@ export function replicaSteps(context: Context, state: State, index: number): Ste
   };
   renewalSteps(context, state, replica, add);
   requestSteps(context, state, replica, add);
+  if (context.world.hints) hintSteps(context, state, replica, add);
   if (context.world.forgetting) forgettingSteps(context, replica, add);
   return found;
 }
@@ -56,9 +57,11 @@ function renewalSteps(context: Context, state: State, replica: Replica, add: Add
   if (renewal.stage === 'none') {
     add('sends a renewal', { renewal: { ...NO_RENEWAL, stage: 'sent' } });
   } else if (renewal.stage === 'sent') {
-    const answer = answerTo(replica, store, revoker);
+    const reached = reachedBy(context, store, replica);
+    const answer = answerTo({ ...replica, applied: reached }, store, revoker);
     add(`the renewal reaches the store (last ${answer.last.number}, entries ${answer.entries})`, {
-      ...registered(replica.applied),
+      ...registered(reached),
+      ahead: null,
       renewal: answer,
     });
     if (state.strays > 0 && replica.stray === null) {
@@ -86,6 +89,26 @@ function renewalSteps(context: Context, state: State, replica: Replica, add: Add
   }
 }
 
+/** What a renewal reports: its position, or the entry that it heard of where the log has just that one next. */
+function reachedBy({ rules }: Context, store: StoreState, { applied, ahead }: Replica): Position {
+  if (ahead === null) return applied;
+  const { position, genuine } = ahead;
+  const next = holds(store, applied) && holds(store, position) && position.number === applied.number + 1;
+  return next && (genuine || !rules.hintsComparedWithLog) ? position : applied;
+}
+
+/** The hint may be late, from a store that is no more, or name another token than the entry at its place. */
+function hintSteps(context: Context, { revoker }: State, replica: Replica, add: Add): void {
+  const { entry } = revoker;
+  if (entry.number === 0 || replica.ahead !== null || replica.renewal.stage !== 'none') return;
+  if (entry.number <= replica.applied.number && entry.history === replica.applied.history) return;
+  add('hears of the entry and applies it', {
+    ...dropped(context, replica),
+    ahead: { position: entry, genuine: true },
+  });
+  add('hears of a made-up entry in its place', { ahead: { position: entry, genuine: false } });
+}
+
 function leaseFrom({ rules }: Context, ageSinceSending: number): number {
   return rules.leaseFromSending ? ageSinceSending : 0;
 }
@@ -108,10 +131,13 @@ function applied(context: Context, replica: Replica): Partial<Replica> {
     (entries === 'replaced' && rules.flushWhenReplaced) ||
     (entries === 'trimmed' && rules.flushWhenTrimmed) ||
     (replica.lease >= world.lease && rules.flushAfterLapse);
-  if (!flushed && !tells) return inStep;
+  return flushed || tells ? { ...inStep, ...dropped(context, replica) } : inStep;
+}
+
+function dropped({ rules }: Context, replica: Replica): Partial<Replica> {
   // A poisoned look-up answers the requests that wait for it and fills nothing, so it is as good as none.
   const lookUp = rules.applyPoisonsLookUps ? 'none' : replica.lookUp;
-  return { ...inStep, cached: false, lookUp, stream: replica.stream === 'unlisted' ? 'unlisted' : 'none' };
+  return { cached: false, lookUp, stream: replica.stream === 'unlisted' ? 'unlisted' : 'none' };
 }
 
 function requestSteps(context: Context, state: State, replica: Replica, add: Add): void {

@@ -17,12 +17,16 @@ const SMALL: World = {
   strays: 0,
   forgetting: false,
   streams: false,
+  hints: false,
 };
+
+const HINTS = 'a replica with hints and a store that loses something';
 
 const WORLDS = {
   'two replicas': { ...SMALL, replicas: 2 },
   'a replica that is forgotten and comes back late': { ...SMALL, forgetting: true, strays: 1 },
-  'a replica with streams': { ...SMALL, streams: true, strays: 1 },
+  'a replica with streams': { ...SMALL, streams: true, strays: 1, hints: true },
+  [HINTS]: { ...SMALL, storeLosses: 1, hints: true },
   'a store that loses something': { ...SMALL, otherEntries: 1, storeLosses: 1 },
 } as const satisfies Readonly<Record<string, World>>;
 
@@ -33,20 +37,27 @@ const LARGER_WORLDS: Readonly<Record<string, World>> = {
   'two replicas that are forgotten': { ...SMALL, replicas: 2, lease: 1, forgetting: true, strays: 1 },
 };
 
-/** Where the lack of a rule shows, if not already between two replicas. */
+/** Where the lack of a rule shows, if not already with one replica. */
 const SHOWS_IN: Readonly<Partial<Record<Rule, keyof typeof WORLDS>>> = {
   forgetComparesCounter: 'a replica that is forgotten and comes back late',
   streamListedWithDecision: 'a replica with streams',
+  hintsComparedWithLog: HINTS,
   reportWhatIsThere: 'a store that loses something',
-  waitAfterNewServer: 'a store that loses something',
-  announceAgain: 'a store that loses something',
-  flushWhenReplaced: 'a store that loses something',
+  waitAfterNewServer: HINTS,
+  announceAgain: HINTS,
+  flushWhenReplaced: HINTS,
   flushWhenTrimmed: 'a store that loses something',
-  flushAfterLapse: 'a store that loses something',
+  flushAfterLapse: HINTS,
 };
 
+/** One replica is enough for most. */
+function worldFor(rule: Rule): World {
+  const name = SHOWS_IN[rule];
+  return name === undefined ? SMALL : WORLDS[name];
+}
+
 function violationWithout(rule: Rule): Exploration['violation'] {
-  return explore(protocol(WORLDS[SHOWS_IN[rule] ?? 'two replicas'], rulesWithout(rule))).violation;
+  return explore(protocol(worldFor(rule), rulesWithout(rule))).violation;
 }
 
 function told(violation: Exploration['violation']): string {

@@ -11,6 +11,8 @@ export const RULES = {
   readAloneWithoutLease: 'a request without a lease reads the store itself; it joins no look-up that began before it',
   reportAfterApply: 'a replica reports a position only after it has applied it',
   reportWhatIsThere: 'a reported position that is not in the log acknowledges nothing',
+  hintsComparedWithLog:
+    'an entry that a replica applied on a hint is reported only where the log holds the same one next',
   waitForUnacknowledged: 'a revoke waits for the replicas that have not acknowledged',
   waitAWholeLease: 'that wait lasts a whole lease',
   waitHasAnEnd: 'that wait lasts no longer than a lease',

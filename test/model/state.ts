@@ -12,6 +12,8 @@ export interface World {
   /** Somebody forgets replicas that seem dead. */
   readonly forgetting: boolean;
   readonly streams: boolean;
+  /** Replicas hear of the entry by a hint, at any time after the append, and apply it before they renew; or of a made-up one. */
+  readonly hints: boolean;
 }
 
 /** A place in the log. The number is given again after a loss; together with its history it is unique. */
@@ -40,6 +42,8 @@ export interface Replica {
   readonly lease: number;
   readonly renewal: Renewal;
   readonly stray: Position | null;
+  /** The entry that it has applied because it heard of it, to be told with the next renewal. */
+  readonly ahead: { readonly position: Position; readonly genuine: boolean } | null;
   /** The token's valid record is in the cache. */
   readonly cached: boolean;
   /** A read of the token's record is on its way back from the store and says that the token is valid. */
@@ -106,6 +110,7 @@ export function initialState(world: World): State {
     lease: world.lease,
     renewal: NO_RENEWAL,
     stray: null,
+    ahead: null,
     cached: false,
     lookUp: 'none',
     held: false,
@@ -134,11 +139,11 @@ export function keyOf({ replicas, store, revoker, otherEntries, storeLosses, str
 }
 
 function replicaKey(replica: Replica): string {
-  const { renewal, stray, report, watch } = replica;
+  const { renewal, stray, ahead, report, watch } = replica;
   const call = `${renewal.stage[0]}${renewal.age}${positionKey(renewal.last)}${renewal.entries[0]}${flag(renewal.tells)}`;
   const watching = watch === null ? '-' : `${watch.age}${flag(watch.renewed)}`;
   const flags = `${flag(replica.cached)}${replica.lookUp[0]}${flag(replica.held)}${replica.stream[0]}`;
-  const positions = `${positionKey(replica.applied)}${positionKey(stray)}${positionKey(report)}`;
+  const positions = `${positionKey(replica.applied)}${positionKey(stray)}${ahead === null ? '-' : `${positionKey(ahead.position)}${flag(ahead.genuine)}`}${positionKey(report)}`;
   return `${positions}${replica.lease}${call}${flags}${watching};`;
 }
 

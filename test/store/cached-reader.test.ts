@@ -193,7 +193,7 @@ describe('a replica and the store between which an answer is held', () => {
     const asked = performance.now();
     // Whoever revokes waits for the replica for one lease.
     while (performance.now() - asked < leaseMs) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect((await near.muster(position)).replicas).toMatchObject([{ applied: expect.not.stringMatching(position) }]);
+    expect((await near.muster([position])).replicas).toMatchObject([{ applied: expect.not.stringMatching(position) }]);
     relay.release();
     expect(await found).toEqual(revoked(record));
     expect(await reader.find(record.id)).toEqual(revoked(record));
@@ -209,7 +209,7 @@ describe('a replica and the store between which an answer is held', () => {
     await near.create(record);
     // Only the reading is held: the log reaches this replica all the time.
     const store = Object.assign(Object.create(near), { find: (id: string) => reads.find(id) }) as Store;
-    for (const method of ['renew', 'muster', 'leave', 'announce', 'onAppend', 'forget'] as const) {
+    for (const method of ['renew', 'muster', 'leave', 'announce', 'listen', 'forget'] as const) {
       Object.assign(store, { [method]: near[method].bind(near) });
     }
     const reader = await join(store, 60_000);
@@ -217,10 +217,34 @@ describe('a replica and the store between which an answer is held', () => {
     const found = reader.find(record.id);
     await held;
     await near.replace(1, revoked(record));
-    expect(await replica?.propagate(record.id, 'revoked')).toMatchObject({ replicas: 1, acknowledged: 1 });
+    expect(await replica?.propagate([record.id], 'revoked')).toMatchObject({ replicas: 1, acknowledged: 1 });
     relay.release();
     expect(await found).toEqual(revoked(record));
     expect(reader.find(record.id)).toEqual(revoked(record));
     await relay.close();
+  }, 20_000);
+
+  it('waits a lease where the registry does not know even this process: it has lost others too', async () => {
+    const server = await bench.redis();
+    const near = await bench.open(server.url);
+    const record = aToken();
+    await near.create(record);
+    // The registry is looked at before the next renewal tells that it is another one.
+    const held = Promise.withResolvers<never>();
+    let holding = false;
+    const store = Object.assign(Object.create(near), {
+      renew: (...report: Parameters<Store['renew']>) => (holding ? held.promise : near.renew(...report)),
+    }) as Store;
+    for (const method of ['muster', 'leave', 'announce', 'listen', 'forget'] as const) {
+      Object.assign(store, { [method]: near[method].bind(near) });
+    }
+    const leaseMs = 500;
+    await join(store, leaseMs);
+    holding = true;
+    await bench.client(server.url).flushall();
+    const { acknowledged, elapsed_ms } = (await replica?.propagate([record.id], 'revoked')) ?? {};
+    expect(acknowledged).toBe(0);
+    expect(elapsed_ms).toBeGreaterThanOrEqual(leaseMs);
+    held.reject(new Error('the test is over'));
   }, 20_000);
 });

@@ -36,7 +36,13 @@ describe('a lease', () => {
 });
 
 describe('the step after a renewal', () => {
-  const renewal = { last: '5-55', entries: [entry('4-44'), entry('5-55')], broken: false, replicas: 1 };
+  const renewal = {
+    last: '5-55',
+    entries: [entry('4-44'), entry('5-55')],
+    broken: false,
+    reached: '3-33',
+    replicas: 1,
+  };
 
   it('of one in step applies what is new and then counts', () => {
     expect(stepAfter('3-33', false, renewal)).toEqual({

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 /** Stands between a client and a server on loopback, and can hold back every byte without closing anything. */
 export class TcpRelay {
   readonly #server: Server;
-  readonly #port: number;
+  #port: number;
   readonly #sockets = new Set<Socket>();
   #holding = false;
   /** Called with what the server answers; true holds this and everything after it. */
@@ -26,6 +26,11 @@ export class TcpRelay {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** New connections go to another server. */
+  leadTo(port: number): void {
+    this.#port = port;
   }
 
   /** Nothing passes in either direction; connections are taken and stay silent. */

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { type RevokeManyReport, revokeMany } from '../../lifecycle/revoke-many.ts';
+import { revokeMany } from '../../lifecycle/revoke-many.ts';
+import type { RevokeManyReport } from '../../lifecycle/revoke-run.ts';
 import type { FaultCode } from '../../model/fault.ts';
 import { actorOf, lifecycleRefusal } from '../lifecycle-call.ts';
 import type { AdminOptions } from '../options.ts';

@@ -14,6 +14,7 @@ import {
 } from '../change-log.ts';
 import type { Keys } from './keys.ts';
 import type { RedisLink } from './redis-link.ts';
+import type { AppendArgs } from './scripts.ts';
 
 const MAX_NONCE = 2 ** 47;
 
@@ -28,15 +29,17 @@ export class ChangeKeys {
   }
 
   append(id: string, kind: ChangeKind): Promise<LogPosition> {
-    const channel = this.#keys.appended();
-    return this.#link.run((redis) =>
-      redis.appendChange(this.#keys.changes(), randomInt(MAX_NONCE), kind, id, LOG_ENTRIES, channel),
-    );
+    return this.#link.run((redis) => redis.appendChange(this.#keys.changes(), ...this.appending(id, kind)));
   }
 
-  async renew(replica: string, { applied, closed }: ReplicaReport): Promise<Renewal> {
+  /** What a script that appends needs to be told. */
+  appending(id: string, kind: ChangeKind): AppendArgs {
+    return [randomInt(MAX_NONCE), kind, id, LOG_ENTRIES, this.#keys.appended()];
+  }
+
+  async renew(replica: string, { applied, ahead = [], closed }: ReplicaReport): Promise<Renewal> {
     const report = [applied ?? '', encodeClosed(closed)] as const;
-    const [last, replicas, broken, entries] = await this.#link.run((redis) =>
+    const [last, replicas, broken, entries, reached] = await this.#link.run((redis) =>
       redis.renewReplica(
         this.#keys.changes(),
         this.#keys.replicas(),
@@ -44,16 +47,18 @@ export class ChangeKeys {
         ...report,
         randomInt(MAX_NONCE),
         RENEWAL_ENTRIES + 1,
+        this.#keys.reported(),
+        ...ahead.flatMap(({ position, kind, id }) => [position, kind, id]),
       ),
     );
-    return { last, replicas, broken: broken === 1, entries: entries.map(entryOf) };
+    return { last, replicas, broken: broken === 1, entries: entries.map(entryOf), reached: reached || null };
   }
 
-  async muster(position: LogPosition): Promise<Muster> {
-    const [present, flat] = await this.#link.run((redis) =>
-      redis.musterReplicas(this.#keys.changes(), this.#keys.replicas(), position),
+  async muster(positions: readonly LogPosition[]): Promise<Muster> {
+    const [missing, flat] = await this.#link.run((redis) =>
+      redis.musterReplicas(this.#keys.changes(), this.#keys.replicas(), ...positions),
     );
-    return { present: present === 1, replicas: replicasOf(flat) };
+    return { missing, replicas: replicasOf(flat) };
   }
 
   async forget(replica: string, renewals: number): Promise<boolean> {

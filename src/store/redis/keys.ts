@@ -44,6 +44,11 @@ export class Keys {
     return `${this.#prefix}:appended`;
   }
 
+  /** The channel on which it is made known how far the slowest replica has come. */
+  reported(): string {
+    return `${this.#prefix}:reported`;
+  }
+
   checkpoint(chain: string): string {
     return `${this.#prefix}:checkpoint:${chain}`;
   }

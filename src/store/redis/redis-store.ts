@@ -1,6 +1,6 @@
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
-import type { ChangeKind, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
+import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { answerEnds, claimEnds } from '../idempotency-hold.ts';
 import { OwnChanges } from '../own-changes.ts';
 import type {
@@ -15,11 +15,11 @@ import type {
   TokenPage,
   TokenUse,
 } from '../token-store.ts';
-import { AppendHint } from './append-hint.ts';
 import { ChangeKeys } from './change-keys.ts';
 import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
+import { News } from './news.ts';
 import { RedisLink } from './redis-link.ts';
 import { ReplicatedChanges, type ReplicaWait } from './replicated-changes.ts';
 import { TokenKeys } from './token-keys.ts';
@@ -50,9 +50,11 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const availability = new Availability(options.listen);
   const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, availability, options.complain);
   const changes = options.wait === undefined ? null : openChanges(options, timeoutMs, options.wait);
-  const hint = new AppendHint(() => createClient(options.connection, timeoutMs).client, keys.appended());
+  const channels = { appended: keys.appended(), reported: keys.reported() };
+  const news = new News(() => createClient(options.connection, timeoutMs).client, channels);
   await Promise.all([link.start(), changes?.link.start()]);
-  return new RedisStore(link, keys, changes, hint, options.observe);
+  const together = options.connection.kind !== 'cluster';
+  return new RedisStore({ link, keys, changes, news, together, observe: options.observe });
 }
 
 interface Changes {
@@ -67,6 +69,16 @@ function openChanges({ connection, complain }: RedisStoreOptions, timeoutMs: num
   return { link, replicated: new ReplicatedChanges(link, wait) };
 }
 
+interface RedisStoreParts {
+  readonly link: RedisLink;
+  readonly keys: Keys;
+  readonly changes: Changes | null;
+  readonly news: News;
+  /** Record and log are on one server. */
+  readonly together: boolean;
+  readonly observe: StoreObserver | undefined;
+}
+
 class RedisStore implements Store {
   readonly kind = 'redis';
   readonly #link: RedisLink;
@@ -74,23 +86,19 @@ class RedisStore implements Store {
   readonly #tokens: TokenKeys;
   readonly #changes: Changes | null;
   readonly #log: ChangeKeys;
-  readonly #hint: AppendHint;
+  readonly #news: News;
+  readonly #together: boolean;
   readonly #own = new OwnChanges();
   readonly #observe: StoreObserver | undefined;
 
-  constructor(
-    link: RedisLink,
-    keys: Keys,
-    changes: Changes | null,
-    hint: AppendHint,
-    observe: StoreObserver | undefined,
-  ) {
+  constructor({ link, keys, changes, news, together, observe }: RedisStoreParts) {
     this.#link = link;
     this.#keys = keys;
     this.#changes = changes;
     this.#tokens = new TokenKeys(link, keys, changes?.replicated ?? null);
     this.#log = new ChangeKeys(link, keys);
-    this.#hint = hint;
+    this.#news = news;
+    this.#together = together;
     this.#observe = observe;
   }
 
@@ -112,8 +120,15 @@ class RedisStore implements Store {
 
   replace(version: number, record: TokenRecord): Promise<boolean> {
     return this.#timed('replace', async () => {
+      const kind = record.revoked_at === null ? 'changed' : 'revoked';
+      if (this.#together) {
+        const position = await this.#tokens.replaceAndAppend(version, record, this.#log.appending(record.id, kind));
+        if (position !== null) this.#own.note(record.id, position);
+        return position !== null;
+      }
+      // In a cluster they are on different servers. The record goes first: whoever reads it after the entry finds it.
       if (!(await this.#tokens.replace(version, record))) return false;
-      await this.#append(record.id, record.revoked_at === null ? 'changed' : 'revoked');
+      await this.#append(record.id, kind);
       return true;
     });
   }
@@ -178,8 +193,8 @@ class RedisStore implements Store {
     return this.#timed('renew', () => this.#log.renew(replica, report));
   }
 
-  muster(position: LogPosition): Promise<Muster> {
-    return this.#timed('muster', () => this.#log.muster(position));
+  muster(positions: readonly LogPosition[]): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(positions));
   }
 
   forget(replica: string, renewals: number): Promise<boolean> {
@@ -190,8 +205,8 @@ class RedisStore implements Store {
     return this.#timed('leave', () => this.#log.leave(replica));
   }
 
-  onAppend(wake: () => void): () => Promise<void> {
-    return this.#hint.onAppend(wake);
+  listen(listener: LogListener): () => Promise<void> {
+    return this.#news.listen(listener);
   }
 
   ping(): Promise<void> {
@@ -202,7 +217,7 @@ class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
-    this.#hint.close();
+    this.#news.close();
     await Promise.all([this.#link.close(), this.#changes?.link.close()]);
   }
 

@@ -24,9 +24,13 @@ export class ReplicatedChanges {
   }
 
   /** Resolves with the script's reply. */
-  script(name: 'createToken' | 'replaceToken', key: string, args: readonly (string | number)[]): Promise<unknown> {
+  script(
+    name: 'createToken' | 'replaceToken' | 'replaceAndAppend',
+    keys: readonly [string, ...string[]],
+    args: readonly (string | number)[],
+  ): Promise<unknown> {
     // EVAL, not EVALSHA: a script that Redis has forgotten would be sent again behind the WAIT.
-    return this.#confirmed(key, (pipeline) => pipeline.eval(SCRIPTS[name].lua, 1, key, ...args));
+    return this.#confirmed(keys[0], (pipeline) => pipeline.eval(SCRIPTS[name].lua, keys.length, ...keys, ...args));
   }
 
   async addToIndex(key: string, member: string): Promise<void> {

@@ -33,17 +33,23 @@ export const CONFIRM = `
   return redis.call('HINCRBY', KEYS[1], 'uses', 0)
 `;
 
+const REPLACED = `${EXPIRE}
+  local function replaced(key, version, record, revoked, expires_at, oldest)
+    local stands = redis.call('HMGET', key, 'version', 'revoked')
+    if stands[1] ~= version then return false end
+    if stands[2] ~= '0' and revoked ~= '1' then return false end
+    redis.call('HSET', key, 'record', record, 'revoked', revoked)
+    redis.call('HINCRBY', key, 'version', 1)
+    expire(key, expires_at)
+    local forgotten = string.format('%.0f', tonumber(oldest) - 1)
+    redis.call('HDEL', key, 'at:' .. forgotten, 'ip:' .. forgotten)
+    return true
+  end
+`;
+
 /** version, record, revoked (0 or 1), expires_at, oldest generation whose use is kept → 1 when it was replaced */
-const REPLACE = `${EXPIRE}
-  local stands = redis.call('HMGET', KEYS[1], 'version', 'revoked')
-  if stands[1] ~= ARGV[1] then return 0 end
-  if stands[2] ~= '0' and ARGV[3] ~= '1' then return 0 end
-  redis.call('HSET', KEYS[1], 'record', ARGV[2], 'revoked', ARGV[3])
-  redis.call('HINCRBY', KEYS[1], 'version', 1)
-  expire(KEYS[1], ARGV[4])
-  local forgotten = string.format('%.0f', tonumber(ARGV[5]) - 1)
-  redis.call('HDEL', KEYS[1], 'at:' .. forgotten, 'ip:' .. forgotten)
-  return 1
+const REPLACE = `${REPLACED}
+  return replaced(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]) and 1 or 0
 `;
 
 /** → the index member of what was removed, or nothing; a revoked record stays */
@@ -118,43 +124,82 @@ const SAVE_CHECKPOINT = `
  * position that the replica has applied, `c:<id>` how many streams it closed for the newest ones.
  */
 const NEWEST = `
-  local function newest()
-    local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+  local function newest(log)
+    local found = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
     return found[1] and found[1][1]
   end
+  local function number(position) return tonumber(string.match(position, '^%d+')) end
 `;
 
-/** nonce, kind, token id, entries to keep, channel → position. The publication may fail: it is only a hint. */
-const APPEND_CHANGE = `${NEWEST}
-  local last = newest()
-  local number = last and tonumber(string.match(last, '^%d+')) or 0
-  local position = string.format('%.0f', number + 1) .. '-' .. ARGV[1]
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], position, 'kind', ARGV[2], 'id', ARGV[3])
-  redis.pcall('PUBLISH', ARGV[5], position)
-  return position
-`;
-
-/** replica, applied or '', closed, nonce, number of entries → newest position, number of replicas, broken, entries */
-const RENEW_REPLICA = `${NEWEST}
-  if not newest() then redis.call('XADD', KEYS[1], '1-' .. ARGV[4], 'kind', 'changed', 'id', '') end
-  redis.call('HINCRBY', KEYS[2], 'n:' .. ARGV[1], 1)
-  redis.call('HSET', KEYS[2], 'a:' .. ARGV[1], ARGV[2], 'c:' .. ARGV[1], ARGV[3])
-  local replicas = redis.call('HLEN', KEYS[2]) / 3
-  if ARGV[2] == '' then return { newest(), replicas, 1, {} } end
-  local entries = redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[5])
-  if not entries[1] or entries[1][1] ~= ARGV[2] then
-    -- A position of a history that this log does not know says nothing about the entries that it will hold.
-    redis.call('HSET', KEYS[2], 'a:' .. ARGV[1], '')
-    return { newest(), replicas, 1, {} }
+/** The publication may fail: it is only a hint. */
+const APPENDED = `${NEWEST}
+  local function appended(log, nonce, kind, id, keep, channel)
+    local last = newest(log)
+    local position = string.format('%.0f', (last and number(last) or 0) + 1) .. '-' .. nonce
+    redis.call('XADD', log, 'MAXLEN', '~', keep, position, 'kind', kind, 'id', id)
+    redis.pcall('PUBLISH', channel, position .. ' ' .. kind .. ' ' .. id)
+    return position
   end
-  table.remove(entries, 1)
-  return { newest(), replicas, 0, entries }
 `;
 
-/** position → whether it is in the log, and the hash of the replicas */
+/** nonce, kind, token id, entries to keep, channel → position */
+const APPEND_CHANGE = `${APPENDED}
+  return appended(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+`;
+
+/** The arguments of REPLACE, then those of APPEND_CHANGE → position, or nothing when it was not replaced */
+const REPLACE_AND_APPEND = `${REPLACED}${APPENDED}
+  if not replaced(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]) then return '' end
+  return appended(KEYS[2], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10])
+`;
+
+/**
+ * replica, applied or '', closed, nonce, number of entries, channel, then position, kind and id of each entry that it
+ * has applied beyond → newest position, number of replicas, broken, entries, how far its report counts
+ */
+const RENEW_REPLICA = `${NEWEST}
+  local log, registry, replica = KEYS[1], KEYS[2], ARGV[1]
+  if not newest(log) then redis.call('XADD', log, '1-' .. ARGV[4], 'kind', 'changed', 'id', '') end
+  redis.call('HINCRBY', registry, 'n:' .. replica, 1)
+  local before = redis.call('HGET', registry, 'a:' .. replica) or ''
+  local function report(reached)
+    redis.call('HSET', registry, 'a:' .. replica, reached, 'c:' .. replica, ARGV[3])
+    return redis.call('HLEN', registry) / 3
+  end
+  local entries = ARGV[2] ~= '' and redis.call('XRANGE', log, ARGV[2], '+', 'COUNT', ARGV[5]) or {}
+  -- A position of a history that this log does not know says nothing about the entries that it will hold.
+  if not entries[1] or entries[1][1] ~= ARGV[2] then return { newest(log), report(''), 1, {}, '' } end
+  table.remove(entries, 1)
+  local reached = ARGV[2]
+  -- What it has heard of counts only where the log says the same.
+  for i = 7, #ARGV, 3 do
+    local entry = entries[1]
+    if not entry or entry[1] ~= ARGV[i] or entry[2][2] ~= ARGV[i + 1] or entry[2][4] ~= ARGV[i + 2] then break end
+    reached = ARGV[i]
+    table.remove(entries, 1)
+  end
+  local replicas = report(reached)
+  if before ~= reached then
+    local slowest = number(reached)
+    local fields = redis.call('HGETALL', registry)
+    for i = 1, #fields, 2 do
+      local applied = string.sub(fields[i], 1, 2) == 'a:' and fields[i + 1]
+      if applied then slowest = math.min(slowest, applied == '' and 0 or number(applied)) end
+    end
+    if before == '' or number(before) < slowest then
+      redis.pcall('PUBLISH', ARGV[6], string.format('%.0f', slowest))
+    end
+  end
+  return { newest(log), replicas, 0, entries, reached }
+`;
+
+/** positions → those that are not in the log, and the hash of the replicas */
 const MUSTER_REPLICAS = `
-  local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
-  return { #found, redis.call('HGETALL', KEYS[2]) }
+  local missing = {}
+  for _, position in ipairs(ARGV) do
+    if #redis.call('XRANGE', KEYS[1], position, position) == 0 then table.insert(missing, position) end
+  end
+  return { missing, redis.call('HGETALL', KEYS[2]) }
 `;
 
 /** replica, renewals → 1 when it was there and had renewed so often; without a number it goes in any case */
@@ -175,12 +220,17 @@ export const SCRIPTS = {
   releaseAnswer: { numberOfKeys: 1, lua: RELEASE },
   saveAuditCheckpoint: { numberOfKeys: 1, lua: SAVE_CHECKPOINT },
   appendChange: { numberOfKeys: 1, lua: APPEND_CHANGE },
+  replaceAndAppend: { numberOfKeys: 2, lua: REPLACE_AND_APPEND },
   renewReplica: { numberOfKeys: 2, lua: RENEW_REPLICA },
   musterReplicas: { numberOfKeys: 2, lua: MUSTER_REPLICAS },
   forgetReplica: { numberOfKeys: 1, lua: FORGET_REPLICA },
 } as const;
 
 type Text = string | number;
+
+export type ReplaceArgs = readonly [version: Text, record: string, revoked: Text, expiresAt: Text, oldest: Text];
+export type AppendArgs = readonly [nonce: Text, kind: string, id: string, keep: Text, channel: string];
+export type ReplaceAndAppendArgs = readonly [...ReplaceArgs, ...AppendArgs];
 
 declare module 'ioredis' {
   interface RedisCommander<Context extends ClientContext> {
@@ -191,14 +241,7 @@ declare module 'ioredis' {
       expiresAt: Text,
       member: string,
     ): Result<[made: number, stands?: string | null], Context>;
-    replaceToken(
-      key: string,
-      version: Text,
-      record: string,
-      revoked: Text,
-      expiresAt: Text,
-      oldestGeneration: Text,
-    ): Result<number, Context>;
+    replaceToken(key: string, ...args: ReplaceArgs): Result<number, Context>;
     withdrawToken(key: string): Result<string, Context>;
     recordTokenUse(key: string, at: Text, ip: string, count: Text, generation: Text): Result<number, Context>;
     pruneTokenIndex(key: string, minAgeMs: Text, ...members: string[]): Result<number, Context>;
@@ -206,14 +249,8 @@ declare module 'ioredis' {
     rememberAnswer(key: string, now: Text, ends: Text, fingerprint: string, value: string): Result<number, Context>;
     releaseAnswer(key: string): Result<number, Context>;
     saveAuditCheckpoint(key: string, seq: Text, hash: string, time: Text): Result<number, Context>;
-    appendChange(
-      log: string,
-      nonce: Text,
-      kind: string,
-      id: string,
-      keep: Text,
-      channel: string,
-    ): Result<string, Context>;
+    appendChange(log: string, ...args: AppendArgs): Result<string, Context>;
+    replaceAndAppend(key: string, log: string, ...args: ReplaceAndAppendArgs): Result<string, Context>;
     renewReplica(
       log: string,
       replicas: string,
@@ -222,12 +259,17 @@ declare module 'ioredis' {
       closed: string,
       nonce: Text,
       count: Text,
-    ): Result<[last: string, replicas: number, broken: number, entries: [string, string[]][]], Context>;
+      channel: string,
+      ...ahead: string[]
+    ): Result<
+      [last: string, replicas: number, broken: number, entries: [string, string[]][], reached: string],
+      Context
+    >;
     musterReplicas(
       log: string,
       replicas: string,
-      position: string,
-    ): Result<[present: number, replicas: string[]], Context>;
+      ...positions: string[]
+    ): Result<[missing: string[], replicas: string[]], Context>;
     forgetReplica(replicas: string, replica: string, renewals: Text): Result<number, Context>;
   }
 }

@@ -1,5 +1,6 @@
 import { LIMITS } from '../../base/limits.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
+import type { LogPosition } from '../change-log.ts';
 import { decodeCursor, encodeCursor, type ListPosition } from '../list-cursor.ts';
 import { RecordDecoder } from '../record-decoder.ts';
 import { encodeRecord } from '../stored-record.ts';
@@ -9,6 +10,7 @@ import { TokenTally } from '../token-tally.ts';
 import type { Keys } from './keys.ts';
 import type { RedisCommands, RedisLink } from './redis-link.ts';
 import type { ReplicatedChanges } from './replicated-changes.ts';
+import type { AppendArgs, ReplaceArgs } from './scripts.ts';
 import { isMissing, storedToken } from './token-hash.ts';
 import { type IndexEntry, indexMember, parseMember, rangeAfter } from './token-index.ts';
 
@@ -80,23 +82,33 @@ export class TokenKeys {
       const [made, stands] =
         replicated === null
           ? await redis.createToken(key, ...args)
-          : listOf(await replicated.script('createToken', key, args));
+          : listOf(await replicated.script('createToken', [key], args));
       if (made !== 1 && stands !== member) await redis.zrem(this.#keys.index(), member);
       return made === 1;
     });
   }
 
   async replace(version: number, record: TokenRecord): Promise<boolean> {
-    const text = encodeRecord(record);
     const key = this.#keys.token(record.id);
-    const oldest = Math.min(record.generation, ...record.superseded.map(({ generation }) => generation));
-    const args = [version, text, revoked(record), record.expires_at, oldest] as const;
+    const args = replacing(version, record);
     const replicated = this.#replicated;
     const replaced =
       replicated === null
         ? await this.#link.run((redis) => redis.replaceToken(key, ...args))
-        : await replicated.script('replaceToken', key, args);
+        : await replicated.script('replaceToken', [key], args);
     return replaced === 1;
+  }
+
+  /** Both or neither, in one round trip; not in a cluster. Null where nothing was replaced. */
+  async replaceAndAppend(version: number, record: TokenRecord, appending: AppendArgs): Promise<LogPosition | null> {
+    const keys = [this.#keys.token(record.id), this.#keys.changes()] as const;
+    const args = [...replacing(version, record), ...appending] as const;
+    const replicated = this.#replicated;
+    const position =
+      replicated === null
+        ? await this.#link.run((redis) => redis.replaceAndAppend(...keys, ...args))
+        : await replicated.script('replaceAndAppend', keys, args);
+    return typeof position === 'string' && position !== '' ? position : null;
   }
 
   /** The record goes first, so that a crash in between cannot leave a token that works and that no list shows. */
@@ -186,6 +198,11 @@ export class TokenKeys {
 
 function listOf(reply: unknown): readonly unknown[] {
   return Array.isArray(reply) ? reply : [];
+}
+
+function replacing(version: number, record: TokenRecord): ReplaceArgs {
+  const oldest = Math.min(record.generation, ...record.superseded.map(({ generation }) => generation));
+  return [version, encodeRecord(record), revoked(record), record.expires_at, oldest];
 }
 
 function revoked(record: TokenRecord): 0 | 1 {

@@ -6,7 +6,9 @@ import {
   encodeClosed,
   LOG_ENTRIES,
   type LogEntry,
+  type LogListener,
   type LogPosition,
+  logNumber,
   type Muster,
   RENEWAL_ENTRIES,
   type Renewal,
@@ -33,10 +35,11 @@ export class ChangeLogTable {
   readonly #count: StatementSync;
   readonly #forget: StatementSync;
   readonly #leave: StatementSync;
-  readonly #wakes = new Set<() => void>();
+  readonly #listeners = new Set<LogListener>();
   #watching: NodeJS.Timeout | null = null;
   #seenVersion = -1;
   #seenNumber = -1;
+  #toldReported = -1;
 
   /** `durable` holds the records; `registry` waits for nobody's lock, and what it writes may be lost with the machine. */
   constructor(durable: DatabaseSync, registry: DatabaseSync) {
@@ -68,7 +71,7 @@ export class ChangeLogTable {
 
   /** What was appended is committed: the replica in this process hears of it at once. */
   committed(): void {
-    for (const wake of this.#wakes) wake();
+    for (const listener of this.#listeners) listener.appended(null);
   }
 
   renew(replica: string, { applied, closed }: ReplicaReport): Renewal {
@@ -77,21 +80,24 @@ export class ChangeLogTable {
     // Who is alone is woken by its own changes; another process is seen by its registration, at the next renewal.
     this.#watch(replicas > 1 || !registered);
     const last = positionOf(this.#newest.get() ?? {});
-    if (applied === null) return { last, entries: [], broken: true, replicas };
+    if (applied === null) return { last, entries: [], broken: true, reached: null, replicas };
     const number = Number(applied.slice(0, applied.indexOf('-')));
     const [first, ...entries] = this.#from.all(number, RENEWAL_ENTRIES + 1);
     if (first === undefined || positionOf(first) !== applied) {
       // A position of a history that this log does not know says nothing about the entries that it will hold.
       this.#report(replica, null, encodeClosed(closed));
-      return { last, entries: [], broken: true, replicas };
+      return { last, entries: [], broken: true, reached: null, replicas };
     }
-    return { last, entries: entries.map(entryOf), broken: false, replicas };
+    this.#tellReported();
+    return { last, entries: entries.map(entryOf), broken: false, reached: applied, replicas };
   }
 
-  muster(position: LogPosition): Muster {
-    const [number = '', nonce = ''] = position.split('-');
+  muster(positions: readonly LogPosition[]): Muster {
     return {
-      present: this.#entry.get(Number(number), Number(nonce)) !== undefined,
+      missing: positions.filter((position) => {
+        const [number, nonce] = position.split('-').map(Number);
+        return this.#entry.get(number ?? 0, nonce ?? 0) === undefined;
+      }),
       replicas: this.#replicas.all().map((row) => ({
         id: text(row, 'id'),
         renewals: integer(row, 'renewals'),
@@ -109,16 +115,16 @@ export class ChangeLogTable {
     if (this.#registry.isOpen) this.#leave.run(replica);
   }
 
-  onAppend(wake: () => void): () => Promise<void> {
-    this.#wakes.add(wake);
+  listen(listener: LogListener): () => Promise<void> {
+    this.#listeners.add(listener);
     return async () => {
-      this.#wakes.delete(wake);
-      if (this.#wakes.size === 0) this.#watch(false);
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#watch(false);
     };
   }
 
   close(): void {
-    this.#wakes.clear();
+    this.#listeners.clear();
     this.#watch(false);
   }
 
@@ -135,8 +141,16 @@ export class ChangeLogTable {
   #watch(on: boolean): void {
     if (on === (this.#watching !== null)) return;
     if (this.#watching !== null) clearInterval(this.#watching);
-    this.#watching = on && this.#wakes.size > 0 ? setInterval(() => this.#look(), WATCH_MS) : null;
+    this.#watching = on && this.#listeners.size > 0 ? setInterval(() => this.#look(), WATCH_MS) : null;
     this.#watching?.unref();
+  }
+
+  #tellReported(): void {
+    const numbers = this.#replicas.all().map(({ applied }) => (typeof applied === 'string' ? logNumber(applied) : 0));
+    const slowest = Math.min(...numbers);
+    if (slowest === this.#toldReported) return;
+    this.#toldReported = slowest;
+    for (const listener of this.#listeners) listener.reported(slowest);
   }
 
   /** `data_version` grows with every commit of another connection (sqlite.org/pragma.html); only then is the log read. */
@@ -149,6 +163,7 @@ export class ChangeLogTable {
       this.#seenVersion = version;
       this.#seenNumber = number;
       if (news) this.committed();
+      this.#tellReported();
     } catch {
       // Whether the file can be read is for the renewals to say.
     }

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { Fault } from '../../model/fault.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
-import type { ChangeKind, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
+import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { OwnChanges } from '../own-changes.ts';
 import type {
   AuditCheckpoint,
@@ -120,8 +120,8 @@ class EmbeddedStore implements Store {
     return this.#timed('renew', () => this.#log.renew(replica, report));
   }
 
-  async muster(position: LogPosition): Promise<Muster> {
-    return this.#timed('muster', () => this.#log.muster(position));
+  async muster(positions: readonly LogPosition[]): Promise<Muster> {
+    return this.#timed('muster', () => this.#log.muster(positions));
   }
 
   async forget(replica: string, renewals: number): Promise<boolean> {
@@ -132,8 +132,8 @@ class EmbeddedStore implements Store {
     this.#timed('leave', () => this.#log.leave(replica));
   }
 
-  onAppend(wake: () => void): () => Promise<void> {
-    return this.#log.onAppend(wake);
+  listen(listener: LogListener): () => Promise<void> {
+    return this.#log.listen(listener);
   }
 
   async recordUses(uses: readonly TokenUse[]): Promise<void> {
