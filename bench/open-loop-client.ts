@@ -1,14 +1,15 @@
 // Sends GET requests at fixed moments, whatever becomes of the ones before, over connections that stay open. A latency
 // counts from the moment at which its request was due, so that a late answer cannot hide those it delays. Prints JSON.
-// Arguments: URL, requests a second, seconds, connections, token or "-".
+// Arguments: URL, requests a second, seconds, connections. A token is in BENCH_TOKEN.
 import { connect, type Socket } from 'node:net';
 import { quantile } from './statistics.ts';
 
-const [url = '', rateText, secondsText, connectionsText, token = '-'] = process.argv.slice(2);
+const [url = '', rateText, secondsText, connectionsText] = process.argv.slice(2);
+const token = process.env['BENCH_TOKEN'] ?? '';
 const { hostname, port, host, pathname } = new URL(url);
 const rate = Number(rateText);
 const total = rate * Number(secondsText);
-const authorization = token === '-' ? '' : `Authorization: Bearer ${token}\r\n`;
+const authorization = token === '' ? '' : `Authorization: Bearer ${token}\r\n`;
 const REQUEST = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\n${authorization}\r\n`;
 
 const latencies = new Float64Array(total);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 
 export interface StartOptions {
   /** Core to stay on; null: any. Ignored where `taskset` is missing. */
@@ -13,6 +13,7 @@ export interface StartOptions {
   readonly ready?: RegExp;
 }
 
+/** How long it may take to be ready, where nothing else is asked for, milliseconds. */
 const READY_MS = 30_000;
 const END_MS = 5_000;
 
@@ -21,11 +22,14 @@ const TICKS_PER_SECOND = 100;
 
 /** A process of the bench's own, with whatever it starts itself. */
 export class Started {
+  /** Without its arguments: they may hold a token. */
+  readonly name: string;
   readonly child: ChildProcess;
   readonly pid: number;
   output = '';
 
-  constructor(child: ChildProcess, pid: number) {
+  constructor(name: string, child: ChildProcess, pid: number) {
+    this.name = name;
     this.child = child;
     this.pid = pid;
     for (const stream of [child.stdout, child.stderr]) {
@@ -41,19 +45,19 @@ export class Started {
   }
 
   /** Resolves with the first match in what it has printed so far or prints. */
-  async said(pattern: RegExp): Promise<RegExpExecArray> {
-    const deadline = AbortSignal.timeout(READY_MS);
+  async said(pattern: RegExp, patienceMs = READY_MS): Promise<RegExpExecArray> {
+    const deadline = AbortSignal.timeout(patienceMs);
     for (;;) {
       const match = pattern.exec(this.output);
       if (match !== null) return match;
-      if (this.over) throw new Error(`${this.child.spawnargs.join(' ')} ended:\n${this.output.slice(-2_000)}`);
+      if (this.over) throw new Error(`${this.name} ended:\n${this.output.slice(-2_000)}`);
       const wait = new AbortController();
       const signal = AbortSignal.any([deadline, wait.signal]);
       try {
         await Promise.race([once(this.child, 'told', { signal }), once(this.child, 'close', { signal })]);
       } catch (error) {
         if (!deadline.aborted) throw error;
-        throw new Error(`${this.child.spawnargs.join(' ')} was not ready in time:\n${this.output.slice(-2_000)}`);
+        throw new Error(`${this.name} was not ready in time:\n${this.output.slice(-2_000)}`);
       } finally {
         wait.abort();
       }
@@ -110,7 +114,7 @@ export class Processes {
       const [error] = (await once(child, 'error')) as [Error];
       throw new Error(`${command} cannot be started: ${error.message}`);
     }
-    const started = new Started(child, child.pid);
+    const started = new Started(nameOf(command, args), child, child.pid);
     this.#started.add(started);
     child.once('exit', () => this.#started.delete(started));
     if (options.ready !== undefined) await started.said(options.ready);
@@ -122,7 +126,7 @@ export class Processes {
     const started = await this.start(command, args, options);
     if (!started.over) await once(started.child, 'close');
     if (started.child.exitCode !== 0) {
-      throw new Error(`${command} ${args.join(' ')} failed:\n${started.output.slice(-2_000)}`);
+      throw new Error(`${started.name} failed:\n${started.output.slice(-2_000)}`);
     }
     return started.output;
   }
@@ -134,6 +138,11 @@ export class Processes {
   killAll(): void {
     for (const started of this.#started) started.kill();
   }
+}
+
+/** `wrk`, or `node open-loop-client.ts`. */
+function nameOf(command: string, [first = '']: readonly string[]): string {
+  return /\.[jt]s$/.test(first) ? `${basename(command)} ${basename(first)}` : basename(command);
 }
 
 /** The process and all below it. */

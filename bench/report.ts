@@ -67,7 +67,7 @@ export function markdownReport(circumstances: Circumstances, rows: readonly Row[
     each.measure,
     each.subject,
     each.figure,
-    each.spread === null ? '' : `± ${Math.round(each.spread * 100)} %`,
+    each.spread === null ? '' : each.spread > 1 ? '> ± 100 %' : `± ${Math.round(each.spread * 100)} %`,
     each.cpuSeconds === null ? '' : each.cpuSeconds.toFixed(2),
     each.p50 === null ? '' : duration(each.p50),
     each.p99 === null ? '' : duration(each.p99),

@@ -114,7 +114,7 @@ export interface Subject {
 const WARM_REQUESTS = 40_000;
 
 /** Turns of the warm-up at most: on a busy machine that many requests would take too long. */
-const WARM_TURNS = 3;
+const WARM_TURNS = 2;
 
 async function warmUp(
   bench: Bench,

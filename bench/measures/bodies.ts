@@ -92,7 +92,7 @@ async function measureDirection(bench: Bench, measure: string, subjects: readonl
         : cpuPerGib(list, summary.perSecond, seconds),
       aim: own ? `≥ ${LEAST_SHARE} × nginx` : null,
       reached: own ? share >= LEAST_SHARE : null,
-      invalid: summary.invalid,
+      invalid: summary.perSecond === 0 ? 'too few were complete in time' : summary.invalid,
     });
   });
   const growth = (Math.max(...peaks) - (peaks[0] ?? 0)) / 1024;
@@ -110,6 +110,7 @@ async function measureDirection(bench: Bench, measure: string, subjects: readonl
 }
 
 function cpuPerGib(list: readonly Run[], perSecond: number, seconds: number): string {
+  if (perSecond === 0) return '';
   const cpu = list.reduce((sum, run) => sum + run.cpuSeconds, 0) / list.length;
   return `${((cpu / (perSecond * seconds * LARGE_BYTES)) * 1024 ** 3).toFixed(2)} CPU s/GiB`;
 }

@@ -35,7 +35,7 @@ export async function measureLatency(bench: Bench): Promise<Row[]> {
   const seconds = quick ? 1 : 4;
   await call(bench, gateway.url, gateway.token, quick ? 1 : 6);
   for (let round = 0; round < bench.options.rounds; round += 1) {
-    direct.push(await call(bench, upstream.url, '-', seconds));
+    direct.push(await call(bench, upstream.url, '', seconds));
     through.push(await call(bench, gateway.url, gateway.token, seconds));
     bench.tell(
       `  round ${round + 1}: p50 ${duration(direct.at(-1)?.p50 ?? 0)} → ${duration(through.at(-1)?.p50 ?? 0)}`,
@@ -72,6 +72,8 @@ export async function measureLatency(bench: Bench): Promise<Row[]> {
 
 async function call(bench: Bench, url: string, token: string, seconds: number): Promise<Latencies> {
   const client = join(ROOT, 'bench/open-loop-client.ts');
-  const args = [client, `${url}/items`, String(RATE), String(seconds), String(CONNECTIONS), token];
-  return JSON.parse(await bench.processes.run(process.execPath, args, { core: LOAD_CORE })) as Latencies;
+  const args = [client, `${url}/items`, String(RATE), String(seconds), String(CONNECTIONS)];
+  return JSON.parse(
+    await bench.processes.run(process.execPath, args, { core: LOAD_CORE, env: { BENCH_TOKEN: token } }),
+  ) as Latencies;
 }
