@@ -13,7 +13,7 @@ const DECISIONS = 200_000;
 /** In a process of its own, which has done nothing else before. */
 export async function measureDecision(bench: Bench): Promise<Row[]> {
   const loop = join(ROOT, 'bench/decision-loop.ts');
-  const many = bench.options.quick ? DECISIONS / 10 : DECISIONS;
+  const many = bench.options.quick ? DECISIONS / 2 : DECISIONS;
   const rounds: Map<string, number>[] = [];
   for (let round = 0; round < bench.options.rounds; round += 1) {
     const printed = await bench.processes.run(process.execPath, [loop, String(many)], { core: SERVER_CORE });
