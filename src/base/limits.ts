@@ -15,6 +15,8 @@ export const LIMITS = {
   ownTokenBodyBytes: 4 * 1024,
   /** Policy, role and class files, bytes each. */
   policyFileBytes: 4 * 1024 * 1024,
+  /** An OpenAPI document, bytes. The largest public ones have about 12 MiB. */
+  openapiFileBytes: 32 * 1024 * 1024,
   /** Old generations that a token record remembers, so that their reuse is told from an unknown token. */
   supersededGenerations: 16,
   /** Audit events waiting for a sink. */

@@ -9,18 +9,22 @@ import { eachAccessEvent } from '../audit-files.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
 import { counted } from '../config-file.ts';
 import { printable } from '../output.ts';
+import { registerPolicyCoverage } from './policy-coverage.ts';
 import { registerPolicyExplain } from './policy-explain.ts';
+import { registerPolicyImport } from './policy-import.ts';
 import { registerPolicyReplay } from './policy-replay.ts';
 
 export const DEFAULT_POLICIES = './policies';
 
 export function registerPolicy(root: Command, context: CommandContext): void {
-  const group = root.command('policy').description('Check, explain, test and replay policies.');
+  const group = root.command('policy').description('Check, explain, test, replay and import policies.');
   example(group, 'portcullis policy check policies');
   registerCheck(group, context);
   registerPolicyExplain(group, context);
   registerTest(group, context);
   registerPolicyReplay(group, context);
+  registerPolicyImport(group, context);
+  registerPolicyCoverage(group, context);
 }
 
 interface CheckOptions {
