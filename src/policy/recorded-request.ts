@@ -83,7 +83,7 @@ function credentialOf(event: RecordedEvent, details: AccessDetails, outcome: Rep
   const { token, credential, decided_at: decidedAt } = details;
   // A token may also be refused after the decision, when it was revoked meanwhile.
   if (outcome === 'deny' && TOKEN_REFUSALS.has(textOf(event.reason) ?? '')) return { kind: 'refused' };
-  if (token !== undefined && typeof decidedAt === 'number') {
+  if (typeof token === 'object' && token !== null && typeof decidedAt === 'number') {
     const principal = principalOf(event, token);
     if (principal === null) return { kind: 'unknown' };
     return { kind: 'token', principal, decidedAt, claimsCut: token.claims_cut === true };
