@@ -49,12 +49,16 @@ export async function* readAuditStream(
   let carried: Buffer[] = [];
   let carriedBytes = 0;
   const take = (piece: Buffer, events: AuditEvent[]): void => {
-    // Of a line that is longer than any only the beginning is kept, and that is no event.
+    // Of a line that is longer than any only the beginning is kept across blocks.
     const line = carried.length === 0 ? piece : Buffer.concat([...carried, piece]);
     carried = [];
     carriedBytes = 0;
     if (line.length === 0) return;
     progress.lines += 1;
+    if (line.length > LIMITS.auditLineBytes) {
+      progress.malformed += 1;
+      return;
+    }
     if (!line.includes(wanted)) {
       if (!line.includes('"seq":') || line.at(-1) !== CLOSING_BRACE) progress.malformed += 1;
       return;
