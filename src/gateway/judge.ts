@@ -2,6 +2,7 @@ import type { MaybePromise } from '../base/result.ts';
 import type { Principal } from '../model/principal.ts';
 import type { CompiledPolicy, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
 import { decide, effectiveScopes } from '../policy/decide.ts';
+import { NEVER_FORWARDED } from '../policy/never-forwarded.ts';
 import { isReservedPath } from '../policy/reserved-paths.ts';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
@@ -58,29 +59,6 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
     ? outcome.then((settled) => authenticated(gateway, exchange, policy, match, request, settled))
     : authenticated(gateway, exchange, policy, match, request, outcome);
 }
-
-/**
- * RFC 9110 §9.3.6 and §9.3.8: neither is ever meant for what stands behind a gateway. The others belong to RTSP and
- * Icecast, whose request lines node's parser takes for HTTP/1.0.
- */
-const NEVER_FORWARDED: ReadonlySet<string> = new Set([
-  'CONNECT',
-  'TRACE',
-  'SOURCE',
-  'ANNOUNCE',
-  'DESCRIBE',
-  'SETUP',
-  'PLAY',
-  'PAUSE',
-  'TEARDOWN',
-  'GET_PARAMETER',
-  'SET_PARAMETER',
-  'REDIRECT',
-  'RECORD',
-  'FLUSH',
-  // The preface of HTTP/2 (RFC 9113 §3.4).
-  'PRI',
-]);
 
 /** Whether the process takes the request at all, and whether its head has exactly one reading. */
 function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {

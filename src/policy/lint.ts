@@ -1,6 +1,6 @@
 import { type Diagnostic, sortDiagnostics } from '../base/diagnostic.ts';
 import type { CompiledPolicy } from './compiled-policy.ts';
-import { duplicateRules, hiddenRules } from './lint/hidden-rules.ts';
+import { duplicateRules, hiddenRules, unservedMethods } from './lint/hidden-rules.ts';
 import { impossibleConditions } from './lint/impossible-conditions.ts';
 import { placedRules, warn } from './lint/placed-rule.ts';
 import { publicHoles } from './lint/public-rules.ts';
@@ -18,6 +18,7 @@ export function lintPolicy(policy: CompiledPolicy, usage: PolicyUsage | null = n
   return sortDiagnostics([
     ...hidden.values(),
     ...duplicateRules(placed.filter(({ rule }) => !hidden.has(rule))),
+    ...unservedMethods(rules),
     ...publicHoles(policy, placed),
     ...impossibleConditions(rules),
     ...ungrantedScopes(policy, rules),

@@ -1,5 +1,6 @@
 import type { Diagnostic } from '../../base/diagnostic.ts';
 import type { CompiledRule } from '../compiled-policy.ts';
+import { NEVER_FORWARDED } from '../never-forwarded.ts';
 import { covers, overlap, patternKey } from '../path-pattern.ts';
 import { methodsCover, methodsMeet, named, type PlacedRule as Placed, warn } from './placed-rule.ts';
 
@@ -54,6 +55,16 @@ function servesHost(rule: CompiledRule, host: string | null): boolean {
 
 function servesMethod(rule: CompiledRule, method: string | null): boolean {
   return rule.methods === null || (method !== null && rule.methods.has(method));
+}
+
+/** Rules for methods that the gateway refuses before it asks for a rule. */
+export function unservedMethods(rules: readonly CompiledRule[]): Diagnostic[] {
+  return rules.flatMap((rule) => {
+    const never = [...(rule.methods ?? [])].filter((method) => NEVER_FORWARDED.has(method));
+    if (never.length === 0) return [];
+    const what = never.length === rule.methods?.size ? 'unreachable' : `shadowed for ${never.join(', ')}`;
+    return [warn(rule.source, `rule "${rule.name}" is ${what}: ${never.join(', ')} is never forwarded`)];
+  });
 }
 
 /** A rule that a less specific one of the same API would replace without any difference. */
