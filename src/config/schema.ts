@@ -35,7 +35,8 @@ export function configSchema(source: SecretSource) {
       workers: z
         .union([
           z.int(WORKERS_EXPECTED).min(1, WORKERS_EXPECTED).max(MOST_WORKERS, WORKERS_EXPECTED),
-          z.literal('auto', WORKERS_EXPECTED),
+          // Not a literal: what is wrong with another word would be said without a word of numbers.
+          z.templateLiteral(['auto'], WORKERS_EXPECTED),
         ])
         .prefault(1)
         .meta({ description: 'Number of processes that serve; auto: as many as there are processors.' }),

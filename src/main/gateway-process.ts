@@ -20,7 +20,7 @@ import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { ExpiryLoop } from './expiry-loop.ts';
-import { type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
+import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { openStore } from './open-store.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
@@ -298,7 +298,7 @@ function processView(parts: AdminParts): ProcessView {
     }),
     ready: async () => {
       const reasons: string[] = [];
-      if (traffic.gateway.draining) reasons.push('draining');
+      if (traffic.gateway.draining) reasons.push(DRAINING);
       if (policy.current() === null) reasons.push('no policy is loaded');
       // Behind a load balancer `serve_cached` is of use only while requests go on being sent here.
       const able = reasons.length === 0 && replication.reader.mayServeStale;

@@ -5,6 +5,9 @@ import { mergeSnapshots, type Snapshot } from '../metrics/merge.ts';
 import type { ReloadOutcome } from './policy-holder.ts';
 import type { Siblings } from './workers/siblings.ts';
 
+/** The reason for which a process that ends is not ready. */
+export const DRAINING = 'draining';
+
 /** What one process can say of itself. */
 export interface ProcessView {
   metrics(): Promise<Snapshot>;
@@ -56,7 +59,10 @@ export function viewOfAll(own: ProcessView, siblings: Siblings): GatewayView {
     },
     ready: async () => {
       const [here, others] = await Promise.all([own.ready(), siblings.ask('ready')]);
-      const all = [{ worker: siblings.worker, value: here }, ...others];
+      const answered = [{ worker: siblings.worker, value: here }, ...others];
+      // One that drains alone is about to be replaced, and takes no connections any more.
+      const staying = answered.filter(({ value }) => !value.reasons.includes(DRAINING));
+      const all = staying.length > 0 ? staying : answered;
       return {
         // Each takes its share of the connections, so one that is not ready is as good as none.
         ready: all.every(({ value }) => value.ready),

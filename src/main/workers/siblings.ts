@@ -42,7 +42,7 @@ export class Siblings {
   attend(own: ProcessView, audit: AuditLog): void {
     this.#own = own;
     this.#audit = audit;
-    this.#timer = setInterval(() => void this.tellCounted(), COUNTED_EVERY_MS);
+    this.#timer = setInterval(() => void this.tellCounted().catch(() => undefined), COUNTED_EVERY_MS);
     this.#timer.unref();
   }
 
