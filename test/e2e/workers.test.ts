@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { request } from 'undici';
@@ -158,18 +158,13 @@ describe.each(['embedded', 'redis'])('two workers on the %s store', { timeout: 1
     await areGone(pids);
     for (const each of of) each.close();
 
-    const verified = await runProgram(['audit', 'verify', '--config', fleet.configFile]);
-    expect(verified).toMatchObject({ code: 0, stderr: '' });
-    expect(verified.stdout.match(/closed in order/g)).toHaveLength(2);
-    const file = fleet.auditFile(1);
-    const query = await runProgram(['audit', 'query', file, '--type', 'access', '--limit', '1000000', '--json']);
-    const written = await Promise.all([1, 2].map((worker) => readFile(fleet.auditFile(worker), 'utf8')));
-    expect(query.stdout.trim().split('\n')).toHaveLength(written.join('').match(/"type":"access\./g)?.length ?? 0);
+    const { problems, chains } = await verifyAuditFiles([1, 2].map((worker) => fleet.auditFile(worker)));
+    expect([problems, chains.map(({ closed }) => closed)]).toEqual([[], [true, true]]);
     // Both wrote to one stdout: what was seen of it begins somewhere, and then there are whole lines of two chains.
     const lines = printed.slice(printed.indexOf('\n') + 1).split('\n');
     expect(lines.pop()).toBe('');
-    const chains = lines.map((line) => JSON.parse(line)).filter(({ details }) => details?.final === true);
-    expect(new Set(chains.map(({ details }) => details.chain)).size).toBe(2);
+    const ends = lines.map((line) => JSON.parse(line)).filter(({ details }) => details?.final === true);
+    expect(new Set(ends.map(({ details }) => details.chain)).size).toBe(2);
     const logged = fleet.log
       .trim()
       .split('\n')
@@ -226,6 +221,21 @@ describe('a gateway of two workers', { timeout: 120_000 }, () => {
     expect(await fleet.program.signal('SIGINT')).toEqual({ code: 1, signal: null });
     expect(await answer).toMatch(/ECONNRESET/);
     await areGone(pids);
+  });
+
+  it('leaves a trail of which the command line finds all', async () => {
+    const verified = await runProgram(['audit', 'verify', '--config', fleet.configFile]);
+    expect([verified.code, verified.stderr]).toEqual([0, '']);
+    expect(verified.stdout.match(/^chain \S+audit(\.w2)?\.jsonl: /gm)).toHaveLength(2);
+    const file = fleet.auditFile(1);
+    const query = await runProgram(['audit', 'query', file, '--type', 'access', '--limit', '1000000', '--json']);
+    const written = await Promise.all([1, 2].map((worker) => readFile(fleet.auditFile(worker), 'utf8')));
+    const counts = written.map((text) => text.match(/"type":"access\./g)?.length ?? 0);
+    expect(query.stdout.trim().split('\n')).toHaveLength(counts.reduce((sum, count) => sum + count));
+    expect(Math.min(...counts)).toBeGreaterThan(0);
+    await rm(fleet.auditFile(2));
+    const gone = await runProgram(['audit', 'verify', '--config', fleet.configFile]);
+    expect([gone.code, gone.stdout]).toEqual([1, expect.stringMatching(/audit\.w2\.jsonl.* which the store knows/)]);
   });
 
   it('says once, as one process does, that a port is taken', async () => {

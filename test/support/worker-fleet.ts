@@ -75,6 +75,7 @@ export class WorkerFleet {
   }
 
   async serve(): Promise<void> {
+    this.log = '';
     this.#program = await GatewayProgram.start(this.configFile);
     this.#program.child.stderr?.on('data', (chunk: Buffer) => {
       this.log += chunk.toString();
