@@ -52,7 +52,12 @@ export class EventStreams {
     const begin = (): void => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       send(': connected\n\n');
-      unsubscribe = this.#audit.subscribe((line) => send(`event: audit\ndata: ${line.trimEnd()}\n\n`));
+      unsubscribe = this.#audit.subscribe(
+        (line) => send(`event: audit\ndata: ${line.trimEnd()}\n\n`),
+        (count) => {
+          missed += count;
+        },
+      );
       heartbeat = setInterval(() => {
         send(': still here\n\n');
         void this.#recheck(owner).then((allowed) => allowed || end());

@@ -49,7 +49,7 @@ export const LIMIT = z
   });
 
 /** Opaque; from the answer before. */
-export const CURSOR = z.string().min(1).max(2048).optional().meta({ description: 'The `cursor` of the page before' });
+export const CURSOR = z.string().min(1).max(8192).optional().meta({ description: 'The `cursor` of the page before' });
 
 /** Of the answer to a list. */
 export const NEXT_CURSOR = z.string().nullable().meta({ description: 'For the next page; null on the last' });

@@ -49,8 +49,8 @@ export interface PolicySource {
     | { readonly ok: true; readonly policy: CompiledPolicy }
     | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] }
   >;
-  /** Requests that a rule has decided since the process started. */
-  hits?(ruleId: string): number;
+  /** Requests that each rule has decided since the gateway started, by the rule's id. */
+  hits?(): ReadonlyMap<string, number> | Promise<ReadonlyMap<string, number>>;
 }
 
 export interface PolicyState {
@@ -62,7 +62,7 @@ export interface PolicyState {
 
 /** The living part of `GET /v1/status`; the server adds version, environment and policy. */
 export interface StatusReport {
-  /** When the process started, milliseconds since the epoch. */
+  /** When the gateway started, milliseconds since the epoch. */
   readonly startedAt: number;
   readonly store: { readonly kind: 'embedded' | 'redis'; readonly up: boolean };
   /** Null where every request asks the store. */
@@ -70,6 +70,16 @@ export interface StatusReport {
   /** Processes and workers known to share the store, this one included. */
   readonly replicas: number;
   readonly draining: boolean;
+  /** The processes of this gateway, where there are several. */
+  readonly workers?: readonly WorkerReport[];
+}
+
+export interface WorkerReport {
+  /** From 1. */
+  readonly worker: number;
+  readonly pid: number;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
 }
 
 export interface Readiness {

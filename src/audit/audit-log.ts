@@ -11,8 +11,11 @@ export interface AuditLog {
   recordDurably(event: AuditEventInput): Promise<void>;
   /** With `on_full: block`: true while the sinks are behind and requests have to be refused (`overloaded`). */
   readonly saturated: boolean;
-  /** Events as they are written, for `GET /v1/events`. Returns the way to stop. */
-  subscribe(listener: (line: string) => void): () => void;
+  /**
+   * Events as they are written, for `GET /v1/events`. Returns the way to stop. `onMissed` is told of events that were
+   * left out, where they come from another process and there were too many.
+   */
+  subscribe(listener: (line: string) => void, onMissed?: (count: number) => void): () => void;
   /** Writes what is queued and a last `chain.checkpoint`, and closes the sinks. */
   close(): Promise<void>;
 }

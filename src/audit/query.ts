@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { LIMITS } from '../base/limits.ts';
 import { type AuditEvent, isAuditEvent } from './event.ts';
+import { readFirstLine } from './files.ts';
 import { readLinesBackwards } from './lines.ts';
 
 export type AuditDecision = 'allow' | 'deny' | 'would_deny';
@@ -42,6 +43,8 @@ export class InvalidAuditCursor extends Error {
 }
 
 const DEFAULT_LIMIT = 100;
+/** One place for each worker's chain. */
+const LONGEST_CURSOR = 16 * 1024;
 /** Bytes of audit files that one page looks through. */
 const BYTES_PER_PAGE = 64 * 1024 * 1024;
 
@@ -52,19 +55,46 @@ const TYPE_OF_DECISION: Readonly<Record<AuditDecision, string>> = {
 };
 
 /**
- * Looks through audit files, given oldest first, from the newest event back. Lines that are no events are passed over: finding
- * those is the verifier's work. A file that is not there has no events. Rejects with InvalidAuditCursor.
+ * Looks through audit files from the newest event back. The files of one chain are given oldest first; several chains, as
+ * several workers write them, are merged by time. Lines that are no events are passed over: finding those is the
+ * verifier's work. A file that is not there has no events. Rejects with InvalidAuditCursor.
  */
 export async function queryAudit(files: readonly string[], filter: AuditFilter): Promise<AuditPage> {
-  const opened = await openNewestFirst(files);
+  const chains = await byChain(files);
+  const opened: OpenFile[][] = [];
   try {
+    for (const chain of chains) opened.push(await openNewestFirst(chain));
     const from = filter.cursor === undefined || filter.cursor === null ? null : readCursor(filter.cursor);
-    const start = from === null ? 0 : opened.findIndex(({ id }) => id === from.file);
-    if (start === -1) throw new InvalidAuditCursor();
-    return await new Search(filter).run(opened.slice(start), from?.offset ?? null);
+    return await new Search(filter).run(scansFrom(opened, from, filter));
   } finally {
-    for (const { handle } of opened) await handle.close();
+    for (const { handle } of opened.flat()) await handle.close();
   }
+}
+
+/** A file whose first line cannot be told goes with the one before it. */
+async function byChain(files: readonly string[]): Promise<string[][]> {
+  const firstLines = await Promise.all(files.map(readFirstLine));
+  let last = firstLines.find(({ chain }) => chain !== '')?.chain ?? '';
+  const chains = new Map<string, string[]>();
+  for (const { file, chain } of firstLines) {
+    if (chain !== '') last = chain;
+    chains.set(last, [...(chains.get(last) ?? []), file]);
+  }
+  return [...chains.values()];
+}
+
+/** A chain that a cursor does not name has been looked through. */
+function scansFrom(chains: readonly OpenFile[][], from: readonly Place[] | null, filter: AuditFilter): ChainScan[] {
+  const matcher = new Matcher(filter);
+  if (from === null) return chains.map((files) => new ChainScan(files, null, matcher));
+  const known = new Set(chains.flat().map(({ id }) => id));
+  if (from.some(({ file }) => !known.has(file))) throw new InvalidAuditCursor();
+  return chains.flatMap((files) => {
+    const place = from.find(({ file }) => files.some(({ id }) => id === file));
+    if (place === undefined) return [];
+    const start = files.findIndex(({ id }) => id === place.file);
+    return [new ChainScan(files.slice(start), place.offset, matcher)];
+  });
 }
 
 interface OpenFile {
@@ -92,44 +122,144 @@ function isNotFound(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
-class Search {
-  readonly #filter: AuditFilter;
-  readonly #limit: number;
-  /** Bytes that a line must contain; cheaper to look for than to parse. */
-  readonly #needle: Buffer | null;
-  readonly #events: AuditEvent[] = [];
-  #bytes = 0;
+/** Where a later page goes on: before the line that ends, or begins, there. */
+interface Place {
+  readonly file: string;
+  readonly offset: number;
+}
 
-  constructor(filter: AuditFilter) {
-    this.#filter = filter;
-    this.#limit = Math.max(1, Math.min(filter.limit ?? DEFAULT_LIMIT, LIMITS.pageSize));
-    this.#needle = filter.token === undefined ? null : Buffer.from(JSON.stringify(filter.token));
+interface Found {
+  readonly event: AuditEvent;
+  readonly time: number;
+  /** Behind the event, so that it is found again, and before it. */
+  readonly behind: Place;
+  readonly before: Place;
+}
+
+/** Bytes that are looked through for one page, of all chains together. */
+interface Budget {
+  spent: number;
+}
+
+/** One chain, newest event first. */
+class ChainScan {
+  readonly #lines: AsyncGenerator<Found | null, void>;
+  readonly #files: readonly OpenFile[];
+  readonly #matcher: Matcher;
+  #place: Place | null;
+  #budget: Budget = { spent: 0 };
+  #head: Found | null = null;
+  #done = false;
+
+  constructor(files: readonly OpenFile[], offset: number | null, matcher: Matcher) {
+    this.#files = files;
+    this.#matcher = matcher;
+    const [first] = files;
+    this.#place = first === undefined ? null : { file: first.id, offset: Math.min(offset ?? first.size, first.size) };
+    this.#lines = this.#scan();
   }
 
-  async run(files: readonly OpenFile[], offset: number | null): Promise<AuditPage> {
-    let end = offset;
-    for (const file of files) {
-      for await (const lines of readLinesBackwards(file.handle, Math.min(end ?? file.size, file.size))) {
+  /** The newest event that was not taken; null where there is none, or the budget is used up before it was found. */
+  async head(budget: Budget): Promise<Found | null> {
+    if (this.#head !== null || this.#done) return this.#head;
+    this.#budget = budget;
+    const { value, done } = await this.#lines.next();
+    if (done === true) this.#done = true;
+    else this.#head = value ?? null;
+    return this.#head;
+  }
+
+  take(): void {
+    if (this.#head !== null) this.#place = this.#head.before;
+    this.#head = null;
+  }
+
+  /** Where the next page goes on; null when the chain has been looked through. */
+  get place(): Place | null {
+    if (this.#head !== null) return this.#head.behind;
+    return this.#done ? null : this.#place;
+  }
+
+  async close(): Promise<void> {
+    await this.#lines.return();
+  }
+
+  async *#scan(): AsyncGenerator<Found | null, void> {
+    let end = this.#place?.offset ?? null;
+    for (const file of this.#files) {
+      let behind: Place = { file: file.id, offset: end ?? file.size };
+      for await (const lines of readLinesBackwards(file.handle, behind.offset)) {
         for (const line of lines) {
-          this.#bytes += line.bytes.length;
-          if (this.#isOlderThanAsked(line.bytes)) return { events: this.#events, cursor: null };
-          const event = this.#match(line.bytes);
-          if (event !== null) this.#events.push(event);
-          if (this.#events.length >= this.#limit || this.#bytes >= BYTES_PER_PAGE) {
-            return { events: this.#events, cursor: writeCursor(file.id, line.offset) };
-          }
+          this.#budget.spent += line.bytes.length;
+          if (this.#matcher.isOlderThanAsked(line.bytes)) return;
+          const event = this.#matcher.match(line.bytes);
+          const before = { file: file.id, offset: line.offset };
+          if (event !== null) yield { event, time: Date.parse(event.time), behind, before };
+          this.#place = before;
+          behind = before;
+          if (this.#budget.spent >= BYTES_PER_PAGE) yield null;
         }
       }
       end = null;
     }
-    return { events: this.#events, cursor: null };
+  }
+}
+
+class Search {
+  readonly #limit: number;
+  readonly #events: AuditEvent[] = [];
+
+  constructor(filter: AuditFilter) {
+    this.#limit = Math.max(1, Math.min(filter.limit ?? DEFAULT_LIMIT, LIMITS.pageSize));
+  }
+
+  async run(scans: readonly ChainScan[]): Promise<AuditPage> {
+    const budget: Budget = { spent: 0 };
+    try {
+      for (;;) {
+        const newest = await this.#newest(scans, budget);
+        if (newest !== null) {
+          this.#events.push(newest.event);
+          newest.scan.take();
+        }
+        const full = this.#events.length >= this.#limit || budget.spent >= BYTES_PER_PAGE;
+        if (newest === null || full) return { events: this.#events, cursor: writeCursor(scans) };
+      }
+    } finally {
+      for (const scan of scans) await scan.close();
+    }
+  }
+
+  /** Null where nothing is left, or one chain has to be looked through further before anybody can say. */
+  async #newest(
+    scans: readonly ChainScan[],
+    budget: Budget,
+  ): Promise<{ readonly event: AuditEvent; readonly scan: ChainScan } | null> {
+    let newest: { readonly event: AuditEvent; readonly time: number; readonly scan: ChainScan } | null = null;
+    for (const scan of scans) {
+      const head = await scan.head(budget);
+      if (head === null && scan.place !== null) return null;
+      if (head !== null && (newest === null || head.time > newest.time)) newest = { ...head, scan };
+    }
+    return newest;
+  }
+}
+
+class Matcher {
+  readonly #filter: AuditFilter;
+  /** Bytes that a line must contain; cheaper to look for than to parse. */
+  readonly #needle: Buffer | null;
+
+  constructor(filter: AuditFilter) {
+    this.#filter = filter;
+    this.#needle = filter.token === undefined ? null : Buffer.from(JSON.stringify(filter.token));
   }
 
   /**
    * An event may carry a time earlier than its place, never a later one. Lines of the chain itself have the time of their place: what
    * stands before one from before `since` is older still.
    */
-  #isOlderThanAsked(bytes: Buffer): boolean {
+  isOlderThanAsked(bytes: Buffer): boolean {
     const { since } = this.#filter;
     if (since === undefined || !bytes.includes('"type":"chain.')) return false;
     const event = parse(bytes);
@@ -137,7 +267,7 @@ class Search {
     return Date.parse(event.time) < since;
   }
 
-  #match(bytes: Buffer): AuditEvent | null {
+  match(bytes: Buffer): AuditEvent | null {
     if (this.#needle !== null && !bytes.includes(this.#needle)) return null;
     const event = parse(bytes);
     return event !== null && this.#agrees(event) ? event : null;
@@ -163,13 +293,17 @@ function parse(bytes: Buffer): AuditEvent | null {
   }
 }
 
-function writeCursor(file: string, offset: number): string {
-  return Buffer.from(`${file}:${offset}`).toString('base64url');
+/** Null when every chain has been looked through. */
+function writeCursor(scans: readonly ChainScan[]): string | null {
+  const places = scans.flatMap(({ place }) => (place === null ? [] : [`${place.file}:${place.offset}`]));
+  return places.length === 0 ? null : Buffer.from(places.join(',')).toString('base64url');
 }
 
-function readCursor(cursor: string): { readonly file: string; readonly offset: number } {
-  const text = Buffer.from(cursor.slice(0, 200), 'base64url').toString('latin1');
-  const match = /^(\d{1,20}:\d{1,20}):(\d{1,15})$/.exec(text);
-  if (match?.[1] === undefined) throw new InvalidAuditCursor();
-  return { file: match[1], offset: Number(match[2]) };
+function readCursor(cursor: string): Place[] {
+  const places = Buffer.from(cursor.slice(0, LONGEST_CURSOR), 'base64url').toString('latin1').split(',');
+  return places.map((text) => {
+    const match = /^(\d{1,20}:\d{1,20}):(\d{1,15})$/.exec(text);
+    if (match?.[1] === undefined) throw new InvalidAuditCursor();
+    return { file: match[1], offset: Number(match[2]) };
+  });
 }

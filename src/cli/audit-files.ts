@@ -1,17 +1,17 @@
 import { stat } from 'node:fs/promises';
 import type { AuditEvent } from '../audit/event.ts';
-import { listAuditFiles } from '../audit/files.ts';
 import { type ReadProgress, readAuditFile, readAuditStream } from '../audit/read-events.ts';
+import { listTrail } from '../audit/worker-files.ts';
 import type { Config } from '../config/config.ts';
 import { type CommandContext, CommandFailure } from './command.ts';
 
 /** Stands for stdin in place of a file. */
 const STDIN = '-';
 
-/** The audit files of a configuration with what was rotated away beside them, the oldest first. */
+/** The audit files of a configuration, of every worker, with what was rotated away beside them: of each the oldest first. */
 export async function auditFilesOf(config: Config): Promise<string[]> {
   const paths = config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [sink.path] : []));
-  const found = await Promise.all(paths.map(listAuditFiles));
+  const found = await Promise.all(paths.map(listTrail));
   // A file that is not there is named all the same, so that it is reported.
   return found.flatMap((files, index) => (files.length > 0 ? files : (paths[index] ?? [])));
 }

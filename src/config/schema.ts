@@ -18,6 +18,10 @@ import {
 
 const NOT_AVAILABLE = 'not available in this version';
 
+/** Each has memory, connections to the store and an audit file of its own. */
+const MOST_WORKERS = 128;
+const WORKERS_EXPECTED = { error: `expected a number of processes from 1 to ${MOST_WORKERS}, or auto` };
+
 /** The configuration file as an operator writes it; parsing resolves secrets and paths on the way. */
 export function configSchema(source: SecretSource) {
   return z
@@ -29,12 +33,13 @@ export function configSchema(source: SecretSource) {
         .meta({ description: 'Name of this environment. Tokens of another environment are refused.' }),
       listen: listenSchema(source),
       workers: z
-        .union([z.int(), z.literal('auto')], { error: 'expected a number of processes, or auto' })
-        .superRefine((workers, context) => {
-          if (workers !== 1) context.addIssue({ code: 'custom', message: `anything but 1 is ${NOT_AVAILABLE}` });
-        })
+        .union([
+          z.int(WORKERS_EXPECTED).min(1, WORKERS_EXPECTED).max(MOST_WORKERS, WORKERS_EXPECTED),
+          // Not a literal: what is wrong with another word would be said without a word of numbers.
+          z.templateLiteral(['auto'], WORKERS_EXPECTED),
+        ])
         .prefault(1)
-        .meta({ description: 'Number of processes. This version runs one.' }),
+        .meta({ description: 'Number of processes that serve; auto: as many as there are processors.' }),
       admin: z
         .strictObject({
           host: host().prefault('127.0.0.1').meta({ description: 'Address of the admin listener.' }),

@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { type AdminServer, createAdminServer } from '../admin/server.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import { openAuditLog } from '../audit/open.ts';
+import { workerFile } from '../audit/worker-files.ts';
 import { systemClock } from '../base/clock.ts';
 import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
-import type { Config } from '../config/config.ts';
+import type { AuditSinkConfig, Config } from '../config/config.ts';
 import { canonicalTarget } from '../gateway/canonical-path.ts';
 import type { TlsMaterial } from '../gateway/options.ts';
 import { TrafficServer } from '../gateway/server.ts';
@@ -12,18 +13,21 @@ import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
 import { ExpiryWatch } from '../lifecycle/expire.ts';
 import { Generations } from '../lifecycle/generations.ts';
+import { contentTypeFor, expositionBody } from '../metrics/exposition.ts';
 import type { Logger } from '../metrics/log.ts';
 import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { ExpiryLoop } from './expiry-loop.ts';
+import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { openStore } from './open-store.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder } from './policy-holder.ts';
 import { Replication } from './replication.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
+import type { Siblings } from './workers/siblings.ts';
 
 /** A gateway that runs: both listeners are up when it exists. */
 export interface RunningGateway {
@@ -50,21 +54,34 @@ const HOUR_MS = 3_600_000;
 /** What has been started, in order; undone in reverse, also when a later step fails. */
 type Undo = () => Promise<void> | void;
 
-/** Wires the rooms together. Rejects with the first thing that cannot be had, and leaves nothing behind. */
-export async function startGateway(config: Config, log: Logger): Promise<RunningGateway> {
+/**
+ * Wires the rooms together. Rejects with the first thing that cannot be had, and leaves nothing behind. With `siblings` this
+ * process is one worker of several that are the gateway together.
+ */
+export async function startGateway(
+  config: Config,
+  log: Logger,
+  siblings: Siblings | null = null,
+): Promise<RunningGateway> {
   const undo: Undo[] = [];
   const unwind = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
   };
   try {
-    return await start(config, log, undo, unwind);
+    return await start(config, log, siblings, undo, unwind);
   } catch (error) {
     await unwind();
     throw error;
   }
 }
 
-async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): Promise<RunningGateway> {
+async function start(
+  config: Config,
+  log: Logger,
+  siblings: Siblings | null,
+  undo: Undo[],
+  unwind: Undo,
+): Promise<RunningGateway> {
   const clock = systemClock;
   const startedAt = clock.now();
   const metrics = createMetrics();
@@ -77,9 +94,10 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     complain: (message) => log.error({ place: 'store' }, message),
   });
   undo.push(() => store.close());
-  undo.push(lockAuditFiles(config.audit.sinks, 0));
+  const sinks = config.audit.sinks.map((sink) => sinkOf(sink, siblings?.worker ?? 1));
+  undo.push(lockAuditFiles(sinks, 0));
   const audit = await openAuditLog({
-    sinks: config.audit.sinks,
+    sinks,
     onFull: config.audit.onFull,
     clock,
     metrics,
@@ -176,6 +194,7 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
     startedAt,
     storeState,
     replication,
+    siblings,
   });
   replication.attendEvents(admin.events);
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
@@ -186,7 +205,11 @@ async function start(config: Config, log: Logger, undo: Undo[], unwind: Undo): P
   audit.record({
     type: 'config.loaded',
     outcome: 'success',
-    details: { environment: config.environment, version: packageVersion() },
+    details: {
+      environment: config.environment,
+      version: packageVersion(),
+      ...(siblings === null ? {} : { worker: siblings.worker }),
+    },
   });
 
   let closing: Promise<void> | null = null;
@@ -224,10 +247,14 @@ interface AdminParts {
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
   readonly replication: Replication;
+  readonly siblings: Siblings | null;
 }
 
 function createAdmin(config: Config, parts: AdminParts): AdminServer {
-  const { store, policy, traffic, replication } = parts;
+  const { store, policy, siblings } = parts;
+  const own = processView(parts);
+  siblings?.attend(own, parts.audit);
+  const view = siblings === null ? viewOfOne(own) : viewOfAll(own, siblings);
   const authenticator = createAuthenticator({ ...parts.lifecycle.tokens, store });
   return createAdminServer({
     version: packageVersion(),
@@ -238,17 +265,31 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     policy: {
       current: () => policy.current(),
       state: () => policy.state(),
-      reload: () => policy.reload(),
-      hits: (ruleId) => traffic.gateway.ruleHits.get(ruleId) ?? 0,
+      reload: () => view.reload(),
+      hits: () => view.hits(),
     },
     canonicalise: canonicalTarget,
-    audit: parts.audit,
+    audit: siblings?.withEventsOfAll(parts.audit) ?? parts.audit,
     auditFiles: config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [sink.path] : [])),
-    metricsText: async (accept) => {
-      await parts.gauges.fresh();
-      return await parts.metrics.text(parts.metrics.contentTypeFor(accept));
+    metricsText: async (accept) => expositionBody(await view.metrics(), contentTypeFor(accept)),
+    status: () => view.status(),
+    ready: () => view.ready(),
+    uses: parts.uses,
+    generations: parts.generations,
+    clock: parts.lifecycle.clock,
+    log: parts.log,
+  });
+}
+
+function processView(parts: AdminParts): ProcessView {
+  const { store, policy, traffic, replication, gauges, metrics } = parts;
+  return {
+    metrics: async () => {
+      await gauges.fresh();
+      return { countedAt: gauges.countedAt, families: await metrics.collect() };
     },
     status: () => ({
+      pid: process.pid,
       startedAt: parts.startedAt,
       store: { kind: store.kind, up: parts.storeState.up },
       lease: replication.replica.status,
@@ -257,18 +298,21 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     }),
     ready: async () => {
       const reasons: string[] = [];
-      if (traffic.gateway.draining) reasons.push('draining');
+      if (traffic.gateway.draining) reasons.push(DRAINING);
       if (policy.current() === null) reasons.push('no policy is loaded');
       // Behind a load balancer `serve_cached` is of use only while requests go on being sent here.
       const able = reasons.length === 0 && replication.reader.mayServeStale;
       await store.ping().catch(() => reasons.push('the store cannot be reached'));
       return { ready: reasons.length === 0 || able, reasons };
     },
-    uses: parts.uses,
-    generations: parts.generations,
-    clock: parts.lifecycle.clock,
-    log: parts.log,
-  });
+    hits: () => traffic.gateway.ruleHits,
+    reload: () => policy.reload(),
+  };
+}
+
+/** Every worker has an audit file, and with it a chain, of its own. */
+function sinkOf(sink: AuditSinkConfig, worker: number): AuditSinkConfig {
+  return sink.kind === 'file' ? { ...sink, path: workerFile(sink.path, worker) } : sink;
 }
 
 interface StoreState {

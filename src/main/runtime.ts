@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { systemClock } from '../base/clock.ts';
 import type { CliRuntime, GatewayListeners } from '../cli/runtime.ts';
 import type { Config } from '../config/config.ts';
@@ -48,8 +49,9 @@ async function serve(
   config: Config,
   hooks: { readonly onReady: (listeners: GatewayListeners) => void },
 ): Promise<number> {
-  const [{ startGateway }, { createLogger }] = await loadGateway();
-  const log = createLogger({ level: config.log.level });
+  const workers = config.workers === 'auto' ? availableParallelism() : config.workers;
+  const { createLogger } = await import('../metrics/log.ts');
+  const log = createLogger({ level: config.log.level, ...(workers === 1 ? {} : { worker: 0 }) });
   // Listened for from the start: a signal during start-up is not lost, and never ends the process half-way.
   const stopped = Promise.withResolvers<string>();
   let running: RunningGateway | null = null;
@@ -66,10 +68,20 @@ async function serve(
   process.on('SIGINT', onStop);
   process.on('SIGHUP', onReload);
   try {
-    running = await startGateway(config, log);
+    const failed = Promise.withResolvers<Error>();
+    if (workers === 1) running = await (await import('./gateway-process.ts')).startGateway(config, log);
+    else {
+      const supervised = await (await import('./workers/supervisor.ts')).startWorkers(config, workers, log);
+      void supervised.failed.then(failed.resolve);
+      running = supervised;
+    }
     hooks.onReady({ trafficUrl: running.trafficUrl, adminUrl: running.adminUrl });
-    const signal = await stopped.promise;
-    log.info({ signal }, 'draining');
+    const end = await Promise.race([stopped.promise, failed.promise]);
+    if (end instanceof Error) {
+      await running.close().catch(() => undefined);
+      throw end;
+    }
+    log.info({ signal: end }, 'draining');
     await running.close();
     log.info({}, 'stopped');
     return 0;

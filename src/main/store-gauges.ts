@@ -16,12 +16,18 @@ export class StoreGauges {
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> = Promise.resolve();
   #stale = false;
+  #countedAt = 0;
 
   constructor(store: Store, metrics: Metrics, log: Logger, now: () => number) {
     this.#store = store;
     this.#metrics = metrics;
     this.#log = log;
     this.#now = now;
+  }
+
+  /** Of what the gauges show now, milliseconds since the epoch; 0 before the first time. */
+  get countedAt(): number {
+    return this.#countedAt;
   }
 
   start(): void {
@@ -52,7 +58,9 @@ export class StoreGauges {
 
   async #refresh(): Promise<void> {
     try {
-      const counts = await this.#store.count(this.#now(), WITHIN_MS);
+      const now = this.#now();
+      const counts = await this.#store.count(now, WITHIN_MS);
+      this.#countedAt = now;
       this.#metrics.tokens(counts.byClass);
       this.#metrics.tokensExpiring(counts.expiring);
     } catch (error) {

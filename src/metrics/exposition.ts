@@ -12,8 +12,13 @@ export interface Family {
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary' | 'info';
+  /** Of a gauge: what it is for several processes together. */
+  readonly across?: Across;
   readonly samples: readonly Sample[];
 }
+
+/** How the values that several processes have for a gauge become one. `newest`: all count the same, and one was the last. */
+export type Across = 'sum' | 'min' | 'max' | 'newest';
 
 export type MetricsFormat = 'prometheus' | 'openmetrics';
 
@@ -42,6 +47,14 @@ export function exposition(families: readonly Family[], format: MetricsFormat): 
   }
   if (format === 'openmetrics') lines.push('# EOF');
   return `${lines.join('\n')}\n`;
+}
+
+/** The same with its media type: the body of an answer. */
+export function expositionBody(
+  families: readonly Family[],
+  format: MetricsFormat,
+): { readonly contentType: string; readonly body: string } {
+  return { contentType: CONTENT_TYPES[format], body: exposition(families, format) };
 }
 
 function familyName({ name, type }: Family): string {

@@ -1,10 +1,23 @@
+import type { Across } from './exposition.ts';
+
 /** What a metric family is, for the writer, the text formats, and the documentation. */
-export interface FamilyDefinition {
+export type FamilyDefinition = CountedFamily | GaugeFamily;
+
+interface CommonDefinition {
   readonly name: string;
   readonly help: string;
-  /** An `info` is a gauge in the Prometheus text format, which has no such type. */
-  readonly type: 'counter' | 'gauge' | 'histogram' | 'info';
   readonly labels: readonly string[];
+}
+
+interface GaugeFamily extends CommonDefinition {
+  readonly type: 'gauge';
+  /** What it is for the workers of one gateway together. */
+  readonly across: Across;
+}
+
+interface CountedFamily extends CommonDefinition {
+  /** An `info` is a gauge in the Prometheus text format, which has no such type. */
+  readonly type: 'counter' | 'histogram' | 'info';
   /** Upper bounds in ascending order, without +Inf. Histograms only. */
   readonly buckets?: readonly number[];
 }
@@ -54,23 +67,32 @@ export const FAMILIES = {
     labels: ['upstream'],
     buckets: REQUEST_BUCKETS,
   },
-  inFlight: { name: 'portcullis_in_flight', help: 'Requests under way.', type: 'gauge', labels: ['api'] },
+  inFlight: {
+    name: 'portcullis_in_flight',
+    help: 'Requests under way.',
+    type: 'gauge',
+    across: 'sum',
+    labels: ['api'],
+  },
   streamsOpen: {
     name: 'portcullis_streams_open',
     help: 'Open WebSockets and streamed answers.',
     type: 'gauge',
+    across: 'sum',
     labels: ['api'],
   },
   tokens: {
     name: 'portcullis_tokens',
     help: 'Tokens in the store by class and status.',
     type: 'gauge',
+    across: 'newest',
     labels: ['class', 'status'],
   },
   tokensExpiring: {
     name: 'portcullis_tokens_expiring',
     help: 'Tokens that still work and end within the given time.',
     type: 'gauge',
+    across: 'newest',
     labels: ['class', 'within'],
   },
   tokenEvents: {
@@ -90,12 +112,14 @@ export const FAMILIES = {
     name: 'portcullis_store_up',
     help: 'Whether the token store can be reached (1) or not (0).',
     type: 'gauge',
+    across: 'min',
     labels: [],
   },
   storeLeaseValid: {
     name: 'portcullis_store_lease_valid',
     help: 'Whether this process may answer from its cache (1) or has to ask the store (0).',
     type: 'gauge',
+    across: 'min',
     labels: [],
   },
   storeOperationDuration: {

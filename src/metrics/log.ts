@@ -15,6 +15,8 @@ export interface Logger {
 
 export interface LoggerOptions {
   readonly level: LogLevel;
+  /** Stands in every line where several processes are one gateway; 0 is the one that watches the others. */
+  readonly worker?: number;
   /** Takes whole lines; by default standard error, written at once. */
   readonly destination?: { write(line: string): void };
 }
@@ -29,7 +31,7 @@ export function createLogger(options: LoggerOptions): Logger {
   const logger = pino(
     {
       level: options.level,
-      base: { pid: process.pid },
+      base: { pid: process.pid, ...(options.worker === undefined ? {} : { worker: options.worker }) },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       // pino's own serializer would take our copy of an Error for a foreign object.

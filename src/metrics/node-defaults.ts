@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import type { Family, Sample } from './exposition.ts';
+import type { Across, Family, Sample } from './exposition.ts';
 
 /**
  * Node's own metrics, from prom-client. Our own families do without it: it takes about 4 µs for one request, cannot give both text
@@ -19,13 +19,21 @@ export class NodeDefaults {
       // prom-client gives some gauges the name of a counter; they only add up others that are here.
       if (type === null || (type !== 'counter' && metric.name.endsWith('_total'))) return [];
       const samples = metric.values.map((value) => sampleOf(metric.name, value));
-      return [{ name: metric.name, help: metric.help, type: metric.name.endsWith('_info') ? 'info' : type, samples }];
+      const kind = metric.name.endsWith('_info') ? 'info' : type;
+      const across = kind === 'gauge' ? { across: acrossOf(metric.name) } : {};
+      return [{ name: metric.name, help: metric.help, type: kind, ...across, samples }];
     });
   }
 
   close(): void {
     this.#registry.clear();
   }
+}
+
+/** Of several processes the one that is nearest to its bounds, or slowest, is what matters; the rest adds up. */
+function acrossOf(name: string): Across {
+  if (name === 'process_max_fds' || name === 'process_start_time_seconds') return 'min';
+  return name === 'process_open_fds' || name.startsWith('nodejs_eventloop_lag') ? 'max' : 'sum';
 }
 
 function typeOf(type: string): 'counter' | 'gauge' | 'histogram' | 'summary' | null {

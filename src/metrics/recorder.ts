@@ -1,7 +1,7 @@
 import { formatDuration } from '../base/quantity.ts';
 import type { Reason } from '../model/reason.ts';
 import type { TokenStatus } from '../model/token-record.ts';
-import { CONTENT_TYPES, contentTypeFor, exposition, type MetricsFormat } from './exposition.ts';
+import { contentTypeFor, expositionBody, type Family, type MetricsFormat } from './exposition.ts';
 import { FAMILIES } from './families.ts';
 import type { Metrics } from './metrics.ts';
 import { NodeDefaults } from './node-defaults.ts';
@@ -10,6 +10,8 @@ import { HistogramFamily, ScalarFamily } from './series.ts';
 /** The metrics together with their text, for the admin listener. */
 export interface MetricsRecorder extends Metrics {
   text(format: MetricsFormat): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** What `text` writes. */
+  collect(): Promise<readonly Family[]>;
   /** The format that an Accept header asks for. */
   contentTypeFor(accept: string | undefined): MetricsFormat;
   close(): void;
@@ -166,6 +168,10 @@ class Recorder implements MetricsRecorder {
   }
 
   async text(format: MetricsFormat): Promise<{ readonly contentType: string; readonly body: string }> {
+    return expositionBody(await this.collect(), format);
+  }
+
+  async collect(): Promise<readonly Family[]> {
     const own = [
       this.#requests,
       this.#responses,
@@ -191,7 +197,7 @@ class Recorder implements MetricsRecorder {
       this.#jwksRefreshes,
     ].map((family) => family.collect());
     const node = (await this.#defaults?.collect()) ?? [];
-    return { contentType: CONTENT_TYPES[format], body: exposition([...own, ...node], format) };
+    return [...own, ...node];
   }
 
   contentTypeFor(accept: string | undefined): MetricsFormat {

@@ -38,10 +38,11 @@ export class ScalarFamily {
 
   collect(): Family {
     const { name, help, type } = this.#definition;
+    const across = this.#definition.type === 'gauge' ? { across: this.#definition.across } : {};
     const samples = collectNodes(this.#root, this.#definition.labels, (cell, labels) => [
       { suffix: '', labels, value: cell.value },
     ]);
-    return { name, help, type, samples };
+    return { name, help, type, ...across, samples };
   }
 }
 
@@ -57,7 +58,7 @@ export class HistogramFamily {
 
   series(label: string): Histogram {
     const node = this.#definition.labels.length === 0 ? this.#root : this.#root.child(label);
-    node.content ??= new Histogram(this.#definition.buckets ?? []);
+    node.content ??= new Histogram(bucketsOf(this.#definition));
     return node.content;
   }
 
@@ -70,6 +71,10 @@ export class HistogramFamily {
       samples: collectNodes(this.#root, labels, (histogram, pairs) => histogram.samples(pairs)),
     };
   }
+}
+
+function bucketsOf(definition: FamilyDefinition): readonly number[] {
+  return definition.type === 'gauge' ? [] : (definition.buckets ?? []);
 }
 
 export class Histogram {

@@ -136,8 +136,9 @@ describe('what is wrong', () => {
       'admin: { port: 8080 }',
       '1:16: admin.port: the admin listener needs another address or port than the traffic listener',
     ],
-    ['workers: 4', '1:10: workers: anything but 1 is not available in this version'],
-    ['workers: auto', '1:10: workers: anything but 1 is not available in this version'],
+    ['workers: 0', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
+    ['workers: 1.5', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
+    ['workers: many', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
     ['issuers: [{ issuer: x }]', '1:10: issuers: JWT issuers are not available in this version; leave the list empty'],
     [
       'introspection: [{}]',

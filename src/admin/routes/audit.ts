@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { listAuditFiles } from '../../audit/files.ts';
 import { InvalidAuditCursor, queryAudit } from '../../audit/query.ts';
+import { listTrail } from '../../audit/worker-files.ts';
 import { AUDIT_EVENT_TYPES } from '../../model/audit-event.ts';
 import { CURSOR, LIMIT, NEXT_CURSOR, TEXT, TIME } from '../fields.ts';
 import type { AdminOptions } from '../options.ts';
@@ -49,11 +49,11 @@ export function auditRoute(options: AdminOptions): AdminRoute {
     },
     refusals: ['not_found'],
     handle: async ({ query }) => {
-      // Every file sink holds every event, so one of them is looked through, with what was rotated away beside it.
+      // Every file sink holds every event, so one of them is looked through: of every worker, with what was rotated away.
       const [path] = options.auditFiles;
       if (path === undefined) return refusal('not_found', 'The audit trail is not written to a file here.');
       try {
-        const page = await queryAudit(await listAuditFiles(path), query);
+        const page = await queryAudit(await listTrail(path), query);
         return json(200, { events: page.events, cursor: page.cursor });
       } catch (error) {
         if (error instanceof InvalidAuditCursor) return invalidRequest([{ path: 'cursor', message: error.message }]);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { rfc3339 } from '../../base/encoding.ts';
 import { openApiDocument } from '../openapi.ts';
-import type { AdminOptions } from '../options.ts';
+import type { AdminOptions, WorkerReport } from '../options.ts';
 import { type AdminRoute, defineRoute, json, type PublicRoute } from '../route.ts';
 
 const STATUS = z.strictObject({
@@ -16,6 +16,10 @@ const STATUS = z.strictObject({
     .nullable()
     .meta({ description: 'Null where every request asks the store' }),
   replicas: z.int(),
+  workers: z
+    .array(z.strictObject({ worker: z.int(), pid: z.int(), started_at: z.iso.datetime() }))
+    .optional()
+    .meta({ description: 'The processes of this gateway that answered; left out where it is one' }),
   policy: z
     .object({ version: z.string(), loaded_at: z.iso.datetime().nullable(), last_reload_failed: z.boolean() })
     .nullable(),
@@ -27,7 +31,7 @@ export function statusRoute(options: AdminOptions): AdminRoute {
     path: '/v1/status',
     operationId: 'getStatus',
     tag: 'Operations',
-    summary: 'Store, lease, replicas, policy version and uptime of this process',
+    summary: 'Store, lease, replicas, policy version and uptime of this gateway',
     scope: 'portcullis:status:read',
     answers: { 200: { description: 'The status', schema: STATUS } },
     handle: async () => {
@@ -46,6 +50,7 @@ export function statusRoute(options: AdminOptions): AdminRoute {
             ? null
             : { valid: report.lease.valid, remaining_ms: Math.round(report.lease.remainingMs) },
         replicas: report.replicas,
+        ...(report.workers === undefined ? {} : { workers: report.workers.map(describedWorker) }),
         policy:
           policy === null
             ? null
@@ -58,6 +63,10 @@ export function statusRoute(options: AdminOptions): AdminRoute {
       return json(200, body);
     },
   });
+}
+
+function describedWorker({ worker, pid, startedAt }: WorkerReport) {
+  return { worker, pid, started_at: rfc3339(startedAt) };
 }
 
 /**

@@ -1,7 +1,9 @@
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { auditChainId } from '../../audit/open.ts';
 import { type VerifyReport, verifyAuditFiles } from '../../audit/verify-files.ts';
+import { withWorkerFiles, workerFile, workerFiles } from '../../audit/worker-files.ts';
 import type { Config } from '../../config/config.ts';
 import { auditFilesOf } from '../audit-files.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
@@ -13,7 +15,10 @@ export function registerAuditVerify(group: Command, context: CommandContext): vo
     .description(
       "Check the hash chain: an edited, removed, reordered or inserted line, and a cut-off end. With --config the end is compared with the store's last checkpoint, too.",
     )
-    .argument('[files...]', 'audit files, in any order; without them those of the configuration')
+    .argument(
+      '[files...]',
+      'audit files, in any order, each with those of further workers; without them those of the configuration',
+    )
     .option('--config <file>', 'the configuration')
     .option('--json', 'print JSON');
   example(command, 'portcullis audit verify data/audit.jsonl', 'portcullis audit verify --config portcullis.yaml');
@@ -21,9 +26,9 @@ export function registerAuditVerify(group: Command, context: CommandContext): vo
     context.action(async (given: readonly string[], options: { readonly config?: string; readonly json?: boolean }) => {
       const { output } = context;
       const config = options.config === undefined ? null : await requireConfig(context, options.config);
-      const files = given.length > 0 ? given : await configuredFiles(config);
+      const files = given.length > 0 ? await withWorkerFiles(given) : await configuredFiles(config);
       output.progress(`verifying ${files.join(', ')} …`);
-      const report = await verifyAuditFiles(files, config === null ? {} : againstStore(context, config, given));
+      const report = await verifyAuditFiles(files, config === null ? {} : await againstStore(context, config, given));
       output.progress(null);
       if (options.json === true) output.json(report);
       else print(context, report);
@@ -42,14 +47,25 @@ function sinkPaths(config: Config): string[] {
 }
 
 /** The chains of the configured files that are looked at have to be there; of others only the end is compared. */
-function againstStore(context: CommandContext, config: Config, given: readonly string[]) {
+async function againstStore(context: CommandContext, config: Config, given: readonly string[]) {
   const looked = new Set(given.map((file) => resolve(file)));
+  const paths = sinkPaths(config).filter((path) => given.length === 0 || looked.has(resolve(path)));
+  const expected = await Promise.all(
+    paths.map(async (path) => [
+      ...configuredWorkers(config).map((worker) => workerFile(path, worker)),
+      ...(await workerFiles(path)),
+    ]),
+  );
   return {
     lastCheckpoint: (chain: string) => context.runtime.lastCheckpoint(config, chain),
-    expectedChains: sinkPaths(config)
-      .filter((path) => given.length === 0 || looked.has(resolve(path)))
-      .map((path) => auditChainId(path)),
+    expectedChains: [...new Set(expected.flat())].map((path) => auditChainId(path)),
   };
+}
+
+/** Also the worker whose file is gone. What a machine with more processors may have started is not known here. */
+function configuredWorkers({ workers }: Config): number[] {
+  const count = workers === 'auto' ? availableParallelism() : workers;
+  return Array.from({ length: count }, (_, index) => index + 1);
 }
 
 function print({ output }: CommandContext, report: VerifyReport): void {

@@ -6,6 +6,7 @@ import { type AuditEvent, isAuditEvent } from '../../audit/event.ts';
 import { inOrder, readFirstLine } from '../../audit/files.ts';
 import { type AuditDecision, queryAudit } from '../../audit/query.ts';
 import { tailAudit } from '../../audit/tail.ts';
+import { withWorkerFiles } from '../../audit/worker-files.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { didYouMean } from '../../base/nearest.ts';
 import { AUDIT_EVENT_TYPES } from '../../model/audit-event.ts';
@@ -25,8 +26,8 @@ export function registerAudit(root: Command, context: CommandContext): void {
 function registerTail(group: Command, context: CommandContext): void {
   const command = group
     .command('tail')
-    .description('Print events as they are written, also across a rotation, until Ctrl-C.')
-    .argument('<file>', 'the audit file; it may still have to come')
+    .description('Print events as they are written, of every worker, also across a rotation, until Ctrl-C.')
+    .argument('<file>', 'the audit file; it may still have to come, and so may those of further workers')
     .option('-n, --lines <n>', 'begin with so many that are there already', whole(0, 1_000_000), 10)
     .option('--json', 'print the lines as they are');
   example(command, 'portcullis audit tail data/audit.jsonl');
@@ -59,7 +60,7 @@ function registerQuery(group: Command, context: CommandContext): void {
   const command = group
     .command('query')
     .description('Search audit files, the newest event first.')
-    .argument('<files...>', 'audit files, in any order')
+    .argument('<files...>', 'audit files, in any order, each with those of further workers')
     .option('--token <id>', 'only events of this token')
     .option('--since <time>', 'RFC 3339, or how long ago, such as 1h', moment)
     .option('--until <time>', 'RFC 3339, or how long ago', moment)
@@ -76,7 +77,7 @@ function registerQuery(group: Command, context: CommandContext): void {
     context.action(async (files: readonly string[], options: QueryOptions) => {
       const { output } = context;
       for (const file of files) await requireReadable(file);
-      const ordered = inOrder(await Promise.all(files.map(readFirstLine)));
+      const ordered = inOrder(await Promise.all((await withWorkerFiles(files)).map(readFirstLine)));
       let printed = 0;
       let cursor: string | null = null;
       do {

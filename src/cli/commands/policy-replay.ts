@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { withWorkerFiles } from '../../audit/worker-files.ts';
 import { UNDECIDABLE } from '../../policy/replay.ts';
 import { type FlipGroup, type FlipKind, Replay, type ReplayReport } from '../../policy/replay-report.ts';
 import { auditFilesOf, eachAccessEvent, type ReadFiles } from '../audit-files.ts';
@@ -79,7 +80,8 @@ async function places(
   readonly upstreams: ReadonlySet<string> | null;
 }> {
   const config = options.config === undefined ? null : await requireConfig(context, options.config);
-  const files = options.audit ?? (config === null ? [] : await auditFilesOf(config));
+  const named = options.audit === undefined ? null : await withWorkerFiles(options.audit);
+  const files = named ?? (config === null ? [] : await auditFilesOf(config));
   if (files.length === 0)
     throw new CommandFailure('which events? Name files with --audit, or give --config FILE', EXIT.usage);
   const policies = options.policies ?? config?.policies ?? DEFAULT_POLICIES;
