@@ -1,6 +1,6 @@
 import { canonicalJson } from '../base/canonical-json.ts';
 import { LIMITS } from '../base/limits.ts';
-import { maskTokens } from '../base/token-mask.ts';
+import { maskTokens, SHORTEST_MASKED } from '../base/token-mask.ts';
 import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
 
 /** An event as it stands in a line: with its place in the chain, and `time` in RFC 3339. */
@@ -125,16 +125,15 @@ function usualObject(value: AuditDetail & object, printed: PrintedObjects): stri
 }
 
 function masked(value: string): string {
-  return quoted(maskTokens(value));
+  return quoted(value.length < SHORTEST_MASKED ? value : maskTokens(value));
 }
+
+/** What stands in JSON in another form than its own, or may do so. */
+const NOT_PLAIN = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
 
 /** As RFC 8785 §3.2.2.2 prints a string, whatever is in it. */
 function quoted(value: string): string {
-  for (let i = 0; i < value.length; i += 1) {
-    const code = value.charCodeAt(i);
-    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return JSON.stringify(value.toWellFormed());
-  }
-  return `"${value}"`;
+  return NOT_PLAIN.test(value) ? JSON.stringify(value.toWellFormed()) : `"${value}"`;
 }
 
 function number(value: number): string {

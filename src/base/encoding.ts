@@ -28,7 +28,7 @@ export function randomBase62(length: number): string {
 
 /** CRC-32 (ISO 3309) of a latin1 text as six base62 digits. */
 export function crc32Base62(text: string): string {
-  let rest = crc32(isAscii(text) ? text : Buffer.from(text, 'latin1'));
+  let rest = crc32(NOT_ASCII.test(text) ? Buffer.from(text, 'latin1') : text);
   let digits = '';
   for (let i = 0; i < 6; i += 1) {
     digits = BASE62.charAt(rest % 62) + digits;
@@ -37,11 +37,8 @@ export function crc32Base62(text: string): string {
   return digits;
 }
 
-/** Such a text has the same bytes in latin1 and in UTF-8. */
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i += 1) if (text.charCodeAt(i) > 0x7f) return false;
-  return true;
-}
+/** A text without these has the same bytes in latin1 and in UTF-8. */
+const NOT_ASCII = /[^\x00-\x7f]/;
 
 export function sha256(data: string | Uint8Array): Buffer {
   return createHash('sha256').update(data).digest();

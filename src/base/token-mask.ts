@@ -10,6 +10,9 @@ const COMPACT_JWT = /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){2,4
 /** Credentials of an Authorization header (RFC 9110 §11.4), wherever somebody quotes one. */
 const AUTHORIZATION = /\b(Bearer|Basic|Digest)(\s+)[A-Za-z0-9._~+/=-]{12,}/gi;
 
+/** No shorter text holds anything that is masked: `Basic` with its shortest credentials. */
+export const SHORTEST_MASKED = 18;
+
 /**
  * The text with every token in it cut down to its public part: an opaque token keeps prefix, environment and id, a JWT
  * becomes `[jwt]`, the credentials of a quoted Authorization header `[redacted]`.

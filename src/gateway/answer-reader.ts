@@ -1,4 +1,5 @@
 import { LIMITS } from '../base/limits.ts';
+import { splitFields } from './message-text.ts';
 import { UpstreamInvalid } from './upstream-failure.ts';
 
 /** What hears of an answer while it is read. */
@@ -253,28 +254,7 @@ export class AnswerReader {
 function readFields(head: string, start: number): string[] {
   if (!FIELDS.test(start === 0 ? head : head.slice(start)))
     throw new UpstreamInvalid('header fields that are not valid');
-  const fields: string[] = [];
-  let position = start;
-  while (position < head.length) {
-    const colon = head.indexOf(':', position);
-    const end = head.indexOf('\r', colon);
-    fields.push(head.slice(position, colon), trimmed(head, colon + 1, end));
-    position = end + 2;
-  }
-  return fields;
-}
-
-/** Without the spaces and tabs around it (RFC 9110 §5.5). */
-function trimmed(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
-  return text.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
+  return splitFields(head, start);
 }
 
 interface Framing {

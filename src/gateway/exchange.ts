@@ -1,10 +1,10 @@
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
+import type { ClientRequest, ClientResponse } from './client-message.ts';
 import type { Gateway } from './gateway.ts';
-import type { GatewayResponse, ResponseOwner } from './gateway-response.ts';
+import type { ResponseOwner } from './gateway-response.ts';
 import type { OwnTokenReason } from './own-token.ts';
 import { refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
@@ -21,8 +21,8 @@ export interface UpgradeOffer {
  */
 export class Exchange implements ResponseOwner {
   readonly #gateway: Gateway;
-  readonly request: IncomingMessage;
-  readonly response: GatewayResponse;
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
   /** The client waits for an invitation before it sends its body (RFC 9110 §10.1.1). */
   expectsContinue = false;
   upgrade: UpgradeOffer | null = null;
@@ -71,7 +71,7 @@ export class Exchange implements ResponseOwner {
   closed = false;
   recorded = false;
 
-  constructor(gateway: Gateway, request: IncomingMessage, response: GatewayResponse, peer: string) {
+  constructor(gateway: Gateway, request: ClientRequest, response: ClientResponse, peer: string) {
     this.#gateway = gateway;
     this.request = request;
     this.response = response;

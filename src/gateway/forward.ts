@@ -1,9 +1,10 @@
-import { STATUS_CODES } from 'node:http';
+import { IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Reason } from '../model/reason.ts';
+import type { ClientResponse } from './client-message.ts';
 import type { Exchange, UpgradeOffer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
-import type { GatewayResponse, ResponseOwner } from './gateway-response.ts';
+import type { ResponseOwner } from './gateway-response.ts';
 import type { LiveStream } from './live-streams.ts';
 import type { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
@@ -54,6 +55,7 @@ const EXPECTS_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUER
 function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
   const { head, response } = exchange;
   if (head === null || (head.framing !== 'chunked' && head.contentLength === 0)) return null;
+  if (!(exchange.request instanceof IncomingMessage)) throw new TypeError('a body was let in that nobody reads');
   const invite = (): void => {
     if (!response.headersSent) response.writeContinue();
   };
@@ -64,7 +66,7 @@ function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
 class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   readonly exchange: Exchange;
   readonly #gateway: Gateway;
-  readonly #response: GatewayResponse;
+  readonly #response: ClientResponse;
   readonly #body: RequestBody | null;
   readonly #upstream: Upstream;
   #call: UpstreamCall | null = null;
@@ -146,7 +148,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       this.#writeHead();
       if (whole) {
         this.#ended = true;
-        this.#response.end(part.toString('latin1'), 'latin1');
+        this.#response.finish(part.toString('latin1'), 'latin1');
         return;
       }
     }
@@ -159,7 +161,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     this.#ended = true;
     if (this.#held !== null) this.#writeHead();
     if (trailers.length > 0) this.#response.addTrailers(this.#gateway.answers.readTrailers(trailers));
-    this.#response.end();
+    this.#response.finish();
   }
 
   /** The upstream has switched to another protocol. */

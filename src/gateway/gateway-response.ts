@@ -19,6 +19,11 @@ export class GatewayResponse extends ServerResponse<IncomingMessage> {
   /** The connection ends with this answer, but only when the client has had time to stop sending. */
   lingers = false;
 
+  finish(body = '', encoding: 'latin1' | 'utf8' = 'utf8'): void {
+    if (body === '') this.end();
+    else this.end(body, encoding);
+  }
+
   /**
    * To be called between the head and the end of an answer that comes before the request's body is complete. Closed at
    * once, the connection would be reset by what is still arriving, and the answer lost with it (RFC 9112 §9.6); so

@@ -59,7 +59,7 @@ export class Gateway {
     // With its own reason phrase: one of the upstream's that could not be written would fail here again.
     response.writeHead(answer.status, STATUS_CODES[answer.status] ?? '', answer.headers);
     if (exchange.bodyPending) response.linger();
-    response.end(answer.body);
+    response.finish(answer.body);
   }
 
   begin(): void {

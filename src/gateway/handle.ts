@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http';
 import { Fault } from '../model/fault.ts';
 import type { Reason } from '../model/reason.ts';
 import { normaliseAddress } from './client-address.ts';
+import type { ClientRequest, ClientResponse } from './client-message.ts';
 import { Exchange, type UpgradeOffer } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
-import type { GatewayResponse } from './gateway-response.ts';
 import { judge, type Verdict } from './judge.ts';
 import { OwnTokenCall, serveOwnToken } from './own-token.ts';
 import { Permit } from './permit.ts';
@@ -14,8 +13,8 @@ import { refuse } from './refusal.ts';
 /** A request's life: begin → judge → forward or answer → record. */
 export function handleRequest(
   gateway: Gateway,
-  request: IncomingMessage,
-  response: GatewayResponse,
+  request: ClientRequest,
+  response: ClientResponse,
   expectsContinue: boolean,
 ): Exchange {
   const exchange = begin(gateway, request, response);
@@ -27,8 +26,8 @@ export function handleRequest(
 /** The life of a WebSocket handshake: the same. What it asks for is in `offer`. */
 export function handleUpgrade(
   gateway: Gateway,
-  request: IncomingMessage,
-  response: GatewayResponse,
+  request: ClientRequest,
+  response: ClientResponse,
   offer: UpgradeOffer,
 ): Exchange {
   const exchange = begin(gateway, request, response);
@@ -40,8 +39,8 @@ export function handleUpgrade(
 /** A request that is not judged: what follows it, or its own body, could not be read. */
 export function refuseRequest(
   gateway: Gateway,
-  request: IncomingMessage,
-  response: GatewayResponse,
+  request: ClientRequest,
+  response: ClientResponse,
   reason: Reason,
 ): Exchange {
   const exchange = begin(gateway, request, response);
@@ -49,7 +48,7 @@ export function refuseRequest(
   return exchange;
 }
 
-function begin(gateway: Gateway, request: IncomingMessage, response: GatewayResponse): Exchange {
+function begin(gateway: Gateway, request: ClientRequest, response: ClientResponse): Exchange {
   const peer = normaliseAddress(request.socket.remoteAddress ?? '');
   gateway.begin();
   const exchange = new Exchange(gateway, request, response, peer);

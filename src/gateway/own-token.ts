@@ -1,3 +1,4 @@
+import { IncomingMessage, STATUS_CODES } from 'node:http';
 import { LIMITS } from '../base/limits.ts';
 import { maskTokens } from '../base/token-mask.ts';
 import type { Principal } from '../model/principal.ts';
@@ -152,6 +153,7 @@ async function readJson(exchange: Exchange): Promise<unknown> {
 
 function readBytes(exchange: Exchange): Promise<Buffer | 'body_too_large' | 'request_malformed'> {
   const { request } = exchange;
+  if (!(request instanceof IncomingMessage)) throw new TypeError('a body was let in that nobody reads');
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => {
@@ -200,14 +202,14 @@ function send(
 ): void {
   const { response } = exchange;
   if (response.headersSent || response.destroyed) return;
-  const body = Buffer.from(text);
-  const fields = ['content-type', contentType, 'content-length', String(body.length), 'cache-control', 'no-store'];
+  const length = Buffer.byteLength(text);
+  const fields = ['content-type', contentType, 'content-length', String(length), 'cache-control', 'no-store'];
   addOwnFields(gateway, exchange, fields);
   fields.push(...more);
   if (exchange.bodyPending || gateway.draining) fields.push('connection', 'close');
   exchange.served = true;
   exchange.status = status;
-  exchange.bytesOut = exchange.method === 'HEAD' ? 0 : body.length;
-  response.writeHead(status, fields);
-  response.end(body);
+  exchange.bytesOut = exchange.method === 'HEAD' ? 0 : length;
+  response.writeHead(status, STATUS_CODES[status] ?? '', fields);
+  response.finish(text);
 }

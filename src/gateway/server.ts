@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { LIMITS } from '../base/limits.ts';
@@ -8,6 +8,7 @@ import type { Reason } from '../model/reason.ts';
 import { problemAnswer, rawProblem } from './answer.ts';
 import { normaliseAddress } from './client-address.ts';
 import { ClientConnection, type ConnectionHandler } from './connection.ts';
+import { FastConnection, type FastLane } from './fast-connection.ts';
 import { Gateway } from './gateway.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
 import { handleRequest, handleUpgrade, refuseRequest } from './handle.ts';
@@ -29,7 +30,13 @@ const LINGER_MS = 5_000;
 /** The traffic listener: accepts connections, bounds them, and drains. */
 export class TrafficServer {
   readonly gateway: Gateway;
+  /** What speaks HTTP of every kind. */
   readonly #server: Server;
+  /** What accepts connections: `#server` itself under TLS. */
+  readonly #listener: TcpServer;
+  /** Connections that have brought nothing but requests of the simplest kind. */
+  readonly #fast = new Map<Duplex, FastConnection>();
+  readonly #lane: FastLane;
   readonly #handler: ConnectionHandler;
   readonly #connections = new WeakMap<Duplex, ClientConnection>();
   /** Connections that are open, those in a TLS handshake included. */
@@ -37,6 +44,7 @@ export class TrafficServer {
   /** What speaks HTTP: under TLS not the accepted connection itself, but what is inside. */
   readonly #sockets = new Set<Socket>();
   readonly #quiet: InactivityWatch;
+  readonly #dates = new DateText();
 
   constructor(options: GatewayOptions) {
     const gateway = new Gateway(options);
@@ -49,19 +57,28 @@ export class TrafficServer {
     };
     this.#quiet = new InactivityWatch(options.limits.idleTimeoutMs, (socket) => this.#onQuiet(socket));
     this.#server = this.#createServer(options);
+    this.#lane = {
+      headerBytes: options.limits.headerBytes,
+      date: () => this.#dates.text(options.clock.now()),
+      handle: (request, response) => handleRequest(gateway, request, response, false),
+      handOver: (socket, bytes) => this.#handOver(socket, bytes),
+    };
+    this.#listener = options.tls === null ? createTcpServer({ allowHalfOpen: true, noDelay: true }) : this.#server;
     this.#listen(options);
   }
 
   /** Port 0 takes a free one. Rejects when the address cannot be had. */
   async listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ host, port, backlog: 4096 }, () => {
-        this.#server.off('error', reject);
+      this.#listener.once('error', reject);
+      this.#listener.listen({ host, port, backlog: 4096 }, () => {
+        this.#listener.off('error', reject);
+        // Node's server looks after slow heads from here on, also where it does not accept connections itself.
+        if (this.#listener !== this.#server) this.#server.emit('listening');
         resolve();
       });
     });
-    const address = this.#server.address() as AddressInfo;
+    const address = this.#listener.address() as AddressInfo;
     return { host: address.address, port: address.port };
   }
 
@@ -71,8 +88,10 @@ export class TrafficServer {
    */
   async drain(graceMs: number = LIMITS.drainMs): Promise<void> {
     this.gateway.draining = true;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
+    if (this.#listener !== this.#server) this.#server.close();
     this.#server.closeIdleConnections();
+    for (const connection of this.#fast.values()) connection.drain();
     this.gateway.streams.drain();
     let timer: NodeJS.Timeout | undefined;
     const idle = new Promise<void>((resolve) => {
@@ -129,7 +148,7 @@ export class TrafficServer {
 
   #listen(options: GatewayOptions): void {
     const server = this.#server;
-    server.on('connection', (socket: Socket) => this.#onConnection(socket, options));
+    this.#listener.on('connection', (socket: Socket) => this.#onConnection(socket, options));
     server.on('secureConnection', (socket: Socket) => this.#speaksHttp(socket));
     server.on('request', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, false),
@@ -156,7 +175,23 @@ export class TrafficServer {
       return;
     }
     track(this.#accepted, socket);
-    if (tls === null) this.#speaksHttp(socket);
+    if (tls !== null) return;
+    this.#speaksHttp(socket);
+    this.#fast.set(socket, new FastConnection(socket, this.#lane));
+    // A connection that brings nothing takes its place like a head that comes too slowly.
+    const silent = setTimeout(() => this.#connectionOf(socket).fail('request_timeout'), limits.headerTimeoutMs);
+    socket.once('data', () => clearTimeout(silent));
+    socket.on('close', () => {
+      clearTimeout(silent);
+      this.#fast.delete(socket);
+    });
+  }
+
+  /** What has come on a connection is not of the simplest kind: node's server reads it, and all that follows. */
+  #handOver(socket: Socket, bytes: Buffer): void {
+    this.#fast.delete(socket);
+    this.#server.emit('connection', socket);
+    socket.emit('data', bytes);
   }
 
   #speaksHttp(socket: Socket): void {
@@ -204,7 +239,7 @@ export class TrafficServer {
    * that waits for an answer, or holds a quiet stream, is left alone.
    */
   #onQuiet(socket: Socket): void {
-    const busy = this.#connections.get(socket)?.busy === true;
+    const busy = (this.#fast.get(socket) ?? this.#connections.get(socket))?.busy === true;
     if (!busy || socket.writableLength > 0) socket.destroy();
   }
 
@@ -243,6 +278,21 @@ export class TrafficServer {
       ip,
       status: answer.status,
     });
+  }
+}
+
+/** Value of `Date` (RFC 9110 §6.6.1), made once a second. */
+class DateText {
+  #second = Number.NaN;
+  #text = '';
+
+  text(now: number): string {
+    const second = Math.floor(now / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#text = new Date(now).toUTCString();
+    }
+    return this.#text;
   }
 }
 
