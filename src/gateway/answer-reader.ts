@@ -8,6 +8,8 @@ export interface AnswerSink {
   onHead(status: number, reasonPhrase: string, fields: string[]): void;
   /** A part of the body. The bytes are valid during the call only. */
   onBody(part: Buffer): void;
+  /** All of the body, which came together with its head; latin1. */
+  onWholeBody(body: string): void;
   /** The answer is complete. `trailers`: as `fields`. */
   onEnd(trailers: readonly string[]): void;
 }
@@ -156,7 +158,17 @@ export class AnswerReader {
     if (end > MAX_HEAD_BYTES) throw new UpstreamInvalid('a header section that is too long');
     this.#pending = '';
     this.#interpret(text.slice(0, end + 2));
-    return position + end + 4 - before;
+    return this.#readWhole(text, end + 4) + position - before;
+  }
+
+  /** Where the body came with its head, and all of it: both are one text already. Returns where in the text it ends. */
+  #readWhole(text: string, start: number): number {
+    const end = start + this.#remaining;
+    if (this.#state !== State.length || this.#remaining === 0 || end > text.length) return start;
+    this.#remaining = 0;
+    this.#sink?.onWholeBody(text.slice(start, end));
+    if (this.#state === State.length) this.#finish([]);
+    return end;
   }
 
   #interpret(head: string): void {

@@ -113,9 +113,11 @@ function canonicalFrom(target: string, start: number, authority: string | null):
 
 /** Where the path ends when it is canonical as it stands, else -1: one look at each character, nothing allocated. */
 function scanCleanPath(target: string, start: number): number {
+  // Asked for once: a text's length is a look-up by its kind, and there are many kinds.
+  const { length } = target;
   let segments = 0;
   let position = start;
-  for (; position < target.length; position += 1) {
+  for (; position < length; position += 1) {
     const code = target.charCodeAt(position);
     const kind = KIND[code];
     if (kind === UNRESERVED || kind === PLAIN) continue;
@@ -143,7 +145,8 @@ function pathEnd(target: string, start: number): number {
 function canonicalQuery(target: string, start: number): string | null {
   let text = '';
   let kept = start;
-  for (let position = start; position < target.length; position += 1) {
+  const { length } = target;
+  for (let position = start; position < length; position += 1) {
     const code = target.charCodeAt(position);
     const kind = KIND[code];
     if (kind === ENCODE || code === BACKSLASH) {

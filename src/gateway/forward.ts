@@ -143,17 +143,22 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     const { exchange } = this;
     if (exchange.closed || this.#ended) return;
     exchange.bytesOut += part.length;
-    if (this.#held !== null) {
-      const whole = part.length === this.#expectedBytes;
-      this.#writeHead();
-      if (whole) {
-        this.#ended = true;
-        this.#response.finish(part.toString('latin1'), 'latin1');
-        return;
-      }
-    }
+    if (this.#held !== null) this.#writeHead();
     // The bytes are the connection's own; the response may have to keep them for a while.
     if (!this.#response.write(Buffer.from(part))) this.#call?.pause();
+  }
+
+  onWholeBody(body: string): void {
+    const { exchange } = this;
+    if (exchange.closed || this.#ended) return;
+    exchange.bytesOut += body.length;
+    if (this.#held === null) {
+      if (!this.#response.write(Buffer.from(body, 'latin1'))) this.#call?.pause();
+      return;
+    }
+    this.#writeHead();
+    this.#ended = true;
+    this.#response.finish(body, 'latin1');
   }
 
   onEnd(trailers: readonly string[]): void {

@@ -31,8 +31,9 @@ export function fieldLines(fields: readonly string[]): string {
 /** Name and value in turn, from a section that is known to be valid; without the blanks around values (RFC 9110 §5.5). */
 export function splitFields(section: string, start: number): string[] {
   const fields: string[] = [];
+  const { length } = section;
   let position = start;
-  while (position < section.length) {
+  while (position < length) {
     const colon = section.indexOf(':', position);
     const end = section.indexOf('\r', colon);
     fields.push(section.slice(position, colon), trimmed(section, colon + 1, end));

@@ -14,7 +14,8 @@ export class IdSource {
 
   /** A `traceparent` that starts a trace (W3C Trace Context §3.2): sampled, with fresh ids. */
   traceparent(): string {
-    return `00-${this.#hex(16)}-${this.#hex(8)}-01`;
+    const ids = this.#hex(24);
+    return `00-${ids.slice(0, 32)}-${ids.slice(32)}-01`;
   }
 
   #hex(bytes: number): string {

@@ -19,6 +19,8 @@ export interface UpstreamHandler {
   onHead(status: number, reasonPhrase: string, fields: string[]): void;
   /** The bytes are valid during the call only. */
   onBody(part: Buffer): void;
+  /** All of the body, which came together with its head; latin1. */
+  onWholeBody(body: string): void;
   onEnd(trailers: readonly string[]): void;
   /** There is no answer, or no more of it. The last that is heard. */
   onFailure(error: Error): void;

@@ -145,6 +145,10 @@ export class UpstreamConnection implements AnswerSink {
     this.#call?.handler.onBody(part);
   }
 
+  onWholeBody(body: string): void {
+    this.#call?.handler.onWholeBody(body);
+  }
+
   onEnd(trailers: readonly string[]): void {
     const call = this.#call;
     const uploaded = this.#upload === null || this.#upload.complete;

@@ -54,9 +54,11 @@ export function remintToken(id: string, names: { readonly prefix: string; readon
  * fixed: the environment holds no `_`, the prefix may. One pass over the characters, no backtracking.
  */
 export function parseToken(text: string): Result<TokenParts, 'malformed'> {
-  const bodyStart = text.length - BODY_LENGTH;
+  // Asked for once: a text's length is a look-up by its kind, and there are many kinds.
+  const { length } = text;
+  const bodyStart = length - BODY_LENGTH;
   if (bodyStart < 4 || bodyStart > MAX_HEAD_LENGTH + 1) return MALFORMED;
-  for (let position = bodyStart; position < text.length; position += 1) {
+  for (let position = bodyStart; position < length; position += 1) {
     if (!isBase62(text.charCodeAt(position))) return MALFORMED;
   }
   if (text.charCodeAt(bodyStart - 1) !== UNDERSCORE) return MALFORMED;
@@ -66,7 +68,7 @@ export function parseToken(text: string): Result<TokenParts, 'malformed'> {
     const code = text.charCodeAt(position);
     if (!isBase62(code) && code !== HYPHEN && code !== UNDERSCORE) return MALFORMED;
   }
-  const checksumStart = text.length - CHECKSUM_LENGTH;
+  const checksumStart = length - CHECKSUM_LENGTH;
   if (crc32Base62(text.slice(0, checksumStart)) !== text.slice(checksumStart)) return MALFORMED;
   return ok({
     prefix: text.slice(0, separator),

@@ -24,6 +24,9 @@ function read(pieces: readonly string[], headOnly = false): Read {
       onBody: (part) => {
         body += part.toString('latin1');
       },
+      onWholeBody: (text) => {
+        body += text;
+      },
       onEnd: (given) => {
         trailers = given;
       },
@@ -164,7 +167,10 @@ describe('an answer of an upstream', () => {
         heard.push(what);
         if (what === when) reader.stop();
       };
-      reader.expect({ onHead: note('onHead'), onBody: note('onBody'), onEnd: note('onEnd') }, false);
+      reader.expect(
+        { onHead: note('onHead'), onBody: note('onBody'), onWholeBody: note('onWholeBody'), onEnd: note('onEnd') },
+        false,
+      );
       const answer = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1\r\ny\r\n0\r\n\r\n';
       expect(() => reader.read(Buffer.from(answer))).toThrow(UpstreamInvalid);
       expect({ last: heard.at(-1), keepAlive: reader.keepAlive }).toEqual({ last: when, keepAlive: false });
