@@ -34,7 +34,8 @@ export interface ClientResponse {
   writeInformation(status: number, fields: string[]): unknown;
   writeHead(status: number, reasonPhrase: string, fields: string[]): unknown;
   flushHeaders(): void;
-  write(part: Buffer): boolean;
+  /** `written` is called when the bytes are no longer needed, with an error where they could not be written. */
+  write(part: Buffer, written?: (error?: Error | null) => void): boolean;
   addTrailers(trailers: [string, string][]): void;
   /** Ends the answer; with its last part, which may be all of it, or without one. */
   finish(body?: string, encoding?: 'latin1' | 'utf8'): void;

@@ -71,14 +71,17 @@ export class FastResponse implements ClientResponse {
     this.#head = '';
   }
 
-  write(part: Buffer): boolean {
+  write(part: Buffer, written?: (error?: Error | null) => void): boolean {
     const { socket } = this.#connection;
     if (this.destroyed) return true;
-    if (this.#bodiless || part.length === 0) return !socket.writableNeedDrain;
+    if (this.#bodiless || part.length === 0) {
+      written?.();
+      return !socket.writableNeedDrain;
+    }
     socket.cork();
     this.flushHeaders();
     if (this.chunkedEncoding) socket.write(`${part.length.toString(16)}\r\n`, 'latin1');
-    socket.write(part);
+    socket.write(part, written);
     if (this.chunkedEncoding) socket.write('\r\n', 'latin1');
     socket.uncork();
     return !socket.writableNeedDrain;

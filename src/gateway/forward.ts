@@ -145,7 +145,8 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     exchange.bytesOut += part.length;
     if (this.#held !== null) this.#writeHead();
     // The bytes are the connection's own; the response may have to keep them for a while.
-    if (!this.#response.write(Buffer.from(part))) this.#call?.pause();
+    const { bytes, written } = this.#gateway.buffers.copyOf(part);
+    if (!this.#response.write(bytes, written)) this.#call?.pause();
   }
 
   onWholeBody(body: string): void {

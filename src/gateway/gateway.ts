@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { problemAnswer } from './answer.ts';
+import { BodyBuffers } from './body-buffers.ts';
 import { ClientAddresses } from './client-address.ts';
 import type { TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
@@ -20,6 +21,7 @@ export class Gateway {
   readonly options: GatewayOptions;
   readonly heads: RequestHeadReader;
   readonly answers = new ResponseHeadReader();
+  readonly buffers = new BodyBuffers();
   readonly addresses: ClientAddresses;
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;
