@@ -3,6 +3,10 @@ import type { Metrics } from '../metrics/metrics.ts';
 import type { Store } from '../store/token-store.ts';
 
 const REFRESH_MS = 15_000;
+/** A count is followed by at least so many times its own length without one: many tokens take long to count. */
+const REST = 50;
+/** A count that took longer is not repeated for a change alone before that time, milliseconds. */
+const CHEAP_MS = 100;
 const HOUR_MS = 3_600_000;
 /** `within` of portcullis_tokens_expiring. */
 const WITHIN_MS = [HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS];
@@ -17,6 +21,9 @@ export class StoreGauges {
   #running: Promise<void> = Promise.resolve();
   #stale = false;
   #countedAt = 0;
+  /** How long the last count took, and when it ended; monotonic milliseconds. */
+  #costMs = 0;
+  #endedAt = 0;
 
   constructor(store: Store, metrics: Metrics, log: Logger, now: () => number) {
     this.#store = store;
@@ -33,9 +40,13 @@ export class StoreGauges {
   start(): void {
     this.#running = this.#refresh();
     this.#timer = setInterval(() => {
-      this.#running = this.#running.then(() => this.#refresh());
+      if (!this.#resting) this.#running = this.#running.then(() => this.#refresh());
     }, REFRESH_MS);
     this.#timer.unref();
+  }
+
+  get #resting(): boolean {
+    return performance.now() - this.#endedAt < this.#costMs * REST;
   }
 
   /** A token has changed: what is counted next has to show it. */
@@ -43,9 +54,12 @@ export class StoreGauges {
     this.#stale = true;
   }
 
-  /** Resolves when the gauges show every change that was marked before. Costs nothing while nothing changes. */
+  /**
+   * Resolves when the gauges show every change that was marked before; where counting takes long, perhaps not the last ones.
+   * Costs nothing while nothing changes.
+   */
   async fresh(): Promise<void> {
-    if (!this.#stale) return;
+    if (!this.#stale || (this.#costMs > CHEAP_MS && this.#resting)) return;
     this.#stale = false;
     this.#running = this.#running.then(() => this.#refresh());
     await this.#running;
@@ -57,6 +71,7 @@ export class StoreGauges {
   }
 
   async #refresh(): Promise<void> {
+    const started = performance.now();
     try {
       const now = this.#now();
       const counts = await this.#store.count(now, WITHIN_MS);
@@ -66,5 +81,7 @@ export class StoreGauges {
     } catch (error) {
       this.#log.debug({ err: error }, 'tokens could not be counted');
     }
+    this.#endedAt = performance.now();
+    this.#costMs = this.#endedAt - started;
   }
 }
