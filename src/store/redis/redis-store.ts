@@ -19,6 +19,7 @@ import { ChangeKeys } from './change-keys.ts';
 import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
+import { expectLateErrors } from './late-errors.ts';
 import { News } from './news.ts';
 import { RedisLink } from './redis-link.ts';
 import { ReplicatedChanges, type ReplicaWait } from './replicated-changes.ts';
@@ -52,6 +53,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const changes = options.wait === undefined ? null : openChanges(options, timeoutMs, options.wait);
   const channels = { appended: keys.appended(), reported: keys.reported() };
   const news = new News(() => createClient(options.connection, timeoutMs).client, channels);
+  expectLateErrors();
   await Promise.all([link.start(), changes?.link.start()]);
   const together = options.connection.kind !== 'cluster';
   return new RedisStore({ link, keys, changes, news, together, observe: options.observe });

@@ -1,8 +1,9 @@
-import { openRedisStore } from '../../../src/store/redis/redis-store.ts';
+import { openRedisStore, type RedisStoreConnection } from '../../../src/store/redis/redis-store.ts';
 
-/* `node open-and-close.ts URL`: opens a store, asks it once, closes it, and has to end by itself. */
-const [url = ''] = process.argv.slice(2);
-const store = await openRedisStore({ connection: { kind: 'standalone', url }, keyPrefix: 'test' });
+/* `node open-and-close.ts URL` (or a connection as JSON): opens a store, asks it once, closes it, and has to end by itself. */
+const [place = ''] = process.argv.slice(2);
+const connection: RedisStoreConnection = place.startsWith('{') ? JSON.parse(place) : { kind: 'standalone', url: place };
+const store = await openRedisStore({ connection, keyPrefix: 'test' });
 try {
   await store.find('nobodyknows1');
   process.stdout.write('answered\n');
