@@ -15,6 +15,8 @@ export interface StreamOwner {
   readonly tokenId: string;
   /** False as soon as the token no longer allows the stream; asked at its beginning, at changes and heartbeats. */
   stillAllowed(): Promise<boolean>;
+  /** Whether this process may vouch for the token at this very moment; asked before anything is written. */
+  vouchedFor(): boolean;
 }
 
 /** The open `GET /v1/events` (server-sent events, WHATWG HTML §9.2) of one listener. */
@@ -39,6 +41,10 @@ export class EventStreams {
   start(response: ServerResponse, owner: StreamOwner): void {
     let missed = 0;
     const send = (text: string): void => {
+      if (!owner.vouchedFor()) {
+        end();
+        return;
+      }
       if (response.writableLength > MAX_BUFFERED_BYTES) {
         missed += 1;
         return;
@@ -52,6 +58,7 @@ export class EventStreams {
     const begin = (): void => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       send(': connected\n\n');
+      if (!this.#open.has(end)) return;
       unsubscribe = this.#audit.subscribe(
         (line) => send(`event: audit\ndata: ${line.trimEnd()}\n\n`),
         (count) => {

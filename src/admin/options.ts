@@ -33,6 +33,8 @@ export interface AdminOptions {
   };
   /** The rules of classes about the use of old and new generations. */
   readonly generations: Pick<Generations, 'retireOlder' | 'reused'>;
+  /** Whether the token of an open event stream is still good at this very moment, without asking anybody. */
+  readonly vouchesFor: (tokenId: string) => boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }

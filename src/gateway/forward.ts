@@ -133,6 +133,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     this.#held = head.fields;
     this.#expectedBytes = bodiless ? 0 : head.contentLength;
     if (this.#expectedBytes >= 0 && this.#expectedBytes <= SMALL_ANSWER_BYTES) return;
+    if (this.#isCut()) return;
     exchange.streaming = head.eventStream;
     if (!this.#open()) return;
     this.#writeHead();
@@ -142,6 +143,8 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   onBody(part: Buffer): void {
     const { exchange } = this;
     if (exchange.closed || this.#ended) return;
+    const whole = this.#held !== null && part.length === this.#expectedBytes;
+    if (!whole && this.#isCut()) return;
     exchange.bytesOut += part.length;
     if (this.#held !== null) this.#writeHead();
     // The bytes are the connection's own; the response may have to keep them for a while.
@@ -152,6 +155,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   onWholeBody(body: string): void {
     const { exchange } = this;
     if (exchange.closed || this.#ended) return;
+    if (this.#held === null && this.#isCut()) return;
     exchange.bytesOut += body.length;
     if (this.#held === null) {
       if (!this.#response.write(Buffer.from(body, 'latin1'))) this.#call?.pause();
@@ -164,6 +168,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
 
   onEnd(trailers: readonly string[]): void {
     if (this.exchange.closed || this.#ended) return;
+    if (trailers.length > 0 && this.#isCut()) return;
     this.#ended = true;
     if (this.#held !== null) this.#writeHead();
     if (trailers.length > 0) this.#response.addTrailers(this.#gateway.answers.readTrailers(trailers));
@@ -186,7 +191,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       return;
     }
     exchange.streaming = true;
-    if (!this.#open()) {
+    if (this.#isCut() || !this.#open()) {
       socket.destroy();
       return;
     }
@@ -237,7 +242,22 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       return;
     }
     this.exchange.reason ??= reason;
+    // What has been read already is not passed on either.
+    this.#ended = true;
     if (this.#tunnel?.close(reason) !== true) this.#cutOff();
+  }
+
+  /**
+   * What comes in parts may outlast what let it in: a process that was stopped finds the parts of that time in its sockets
+   * before anything tells it that its lease is over. True: nothing more goes through, in either direction.
+   */
+  #isCut(): boolean {
+    const { tokenId, principal, api } = this.exchange;
+    if (tokenId === null || principal === null) return false;
+    const { standing } = this.#gateway.options;
+    const reason = standing(tokenId, api?.onUnavailable ?? null);
+    if (reason !== null) this.#gateway.streams.cut(this, reason);
+    return reason !== null;
   }
 
   #answered(status: number): void {
@@ -298,8 +318,9 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
     client.write(`${text}\r\n`, 'latin1');
     if (head.length > 0) upstream.write(head);
+    const { idleTimeoutMs } = this.#gateway.options.limits;
     this.#tunnelStart = { bytesRead: client.bytesRead - head.length, bytesWritten: client.bytesWritten };
-    this.#tunnel = new Tunnel(client, upstream, this.#gateway.options.limits.idleTimeoutMs);
+    this.#tunnel = new Tunnel(client, upstream, idleTimeoutMs, () => !this.#isCut());
   }
 
   /** An interim answer (RFC 9110 §15.2). `100` ends here: the gateway has invited the body itself. */

@@ -105,6 +105,14 @@ export class LiveStreams {
     return this.#close([...(this.#byToken.get(tokenId) ?? [])], 'token_unknown');
   }
 
+  /** Closes one that may not go on, and where its token is bad whatever else is under way of it. */
+  cut(stream: LiveStream, reason: Reason): void {
+    const { tokenId } = stream.exchange;
+    if (reason === 'token_revoked' && tokenId !== null) this.closeToken(tokenId);
+    else if (reason === 'token_unknown' && tokenId !== null) this.closeUnknown(tokenId);
+    else this.#close([stream], reason);
+  }
+
   /** The end of a token has moved. */
   expireAt(tokenId: string, expiresAt: number): void {
     for (const stream of this.#byToken.get(tokenId) ?? []) stream.expiresAt = expiresAt;

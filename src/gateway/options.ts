@@ -4,8 +4,9 @@ import type { MaybePromise } from '../base/result.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Reason } from '../model/reason.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
-import type { TokenUse } from '../store/token-store.ts';
+import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
 import type { OwnTokenService } from './own-token.ts';
 
@@ -65,6 +66,12 @@ export interface GatewayOptions {
   readonly authenticator: Authenticator;
   /** The rules of classes about the use of old and new generations. */
   readonly generations: GenerationRules;
+  /**
+   * Whether the token of an answer that goes on is still good at this very moment, at once: null, or why it is cut. Asked
+   * for every part of an answer that does not come whole in one piece, and of a tunnel. `whenUnavailable` null: as the
+   * store is configured.
+   */
+  readonly standing: (tokenId: string, whenUnavailable: WhenUnavailable | null) => Reason | null;
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };

@@ -31,17 +31,21 @@ const CLOSING_MS = 1_000;
 
 /**
  * Two connections joined, each read only as fast as the other takes. A tunnel may be silent for as long as it likes,
- * but one whose peer takes nothing, or has closed its half, is ended after `idleMs` without a byte.
+ * but one whose peer takes nothing, or has closed its half, is ended after `idleMs` without a byte. `mayPass` is asked for
+ * every part, either way; what it does not let pass is dropped.
  */
 export class Tunnel {
   readonly #client: Socket;
   readonly #upstream: Duplex;
   readonly #toClient = new FrameBoundary();
   readonly #onUpstreamClose: () => void;
+  readonly #mayPass: () => boolean;
+  #closed = false;
 
-  constructor(client: Socket, upstream: Duplex, idleMs: number) {
+  constructor(client: Socket, upstream: Duplex, idleMs: number, mayPass: () => boolean) {
     this.#client = client;
     this.#upstream = upstream;
+    this.#mayPass = mayPass;
     this.#onUpstreamClose = () => client.destroySoon();
     upstream.on('error', () => upstream.destroy());
     upstream.on('close', this.#onUpstreamClose);
@@ -57,9 +61,8 @@ export class Tunnel {
     client.on('timeout', onSilence);
     // A peer that vanishes without a word is found out by the system's own probes.
     client.setKeepAlive(true, idleMs);
-    upstream.on('data', (chunk: Buffer) => this.#toClient.push(chunk));
-    upstream.pipe(client);
-    client.pipe(upstream);
+    this.#relay(upstream, client, (part) => this.#toClient.push(part));
+    this.#relay(client, upstream, () => undefined);
   }
 
   /**
@@ -70,9 +73,8 @@ export class Tunnel {
   close(reason: Reason): boolean {
     const client = this.#client;
     const upstream = this.#upstream;
-    if (!this.#toClient.between || !client.writable || client.writableNeedDrain) return false;
-    upstream.unpipe(client);
-    client.unpipe(upstream);
+    if (this.#closed || !this.#toClient.between || !client.writable || client.writableNeedDrain) return false;
+    this.#closed = true;
     upstream.off('close', this.#onUpstreamClose);
     upstream.destroy();
     client.end(closeFrame(reason));
@@ -81,6 +83,18 @@ export class Tunnel {
     const timer = setTimeout(() => client.destroy(), CLOSING_MS);
     client.once('close', () => clearTimeout(timer));
     return true;
+  }
+
+  #relay(from: Duplex, to: Duplex, note: (part: Buffer) => void): void {
+    from.on('data', (part: Buffer) => {
+      if (this.#closed || !to.writable || !this.#mayPass()) return;
+      note(part);
+      if (!to.write(part)) from.pause();
+    });
+    from.on('end', () => {
+      if (!this.#closed) to.end();
+    });
+    to.on('drain', () => from.resume());
   }
 }
 

@@ -161,6 +161,7 @@ async function start(
     upstreams: config.upstreams,
     authenticator,
     generations,
+    standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
     ownToken: createOwnTokenService(lifecycle),
     policy,
     uses,
@@ -276,6 +277,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     ready: () => view.ready(),
     uses: parts.uses,
     generations: parts.generations,
+    vouchesFor: (tokenId) => parts.replication.standing(tokenId, null) === null,
     clock: parts.lifecycle.clock,
     log: parts.log,
   });
@@ -301,7 +303,7 @@ function processView(parts: AdminParts): ProcessView {
       if (traffic.gateway.draining) reasons.push(DRAINING);
       if (policy.current() === null) reasons.push('no policy is loaded');
       // Behind a load balancer `serve_cached` is of use only while requests go on being sent here.
-      const able = reasons.length === 0 && replication.reader.mayServeStale;
+      const able = reasons.length === 0 && replication.reader.mayServeStale(null);
       await store.ping().catch(() => reasons.push('the store cannot be reached'));
       return { ready: reasons.length === 0 || able, reasons };
     },

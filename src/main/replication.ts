@@ -3,14 +3,19 @@ import type { StoreConfig } from '../config/config.ts';
 import type { LiveStreams } from '../gateway/live-streams.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Reason } from '../model/reason.ts';
+import type { TokenRecord } from '../model/token-record.ts';
 import { CachedReader } from '../store/cached-reader.ts';
 import type { ChangeKind } from '../store/change-log.ts';
 import { Lease } from '../store/lease.ts';
 import { Replica } from '../store/replica.ts';
-import type { Store } from '../store/token-store.ts';
+import type { Store, WhenUnavailable } from '../store/token-store.ts';
 
 /** Records that are read at once when everything under way is looked at anew. */
 const BATCH = 100;
+
+/** How often the embedded store is asked for what is open, per lease, while there is no lease. */
+const LOOKS_PER_LEASE = 4;
 
 /** A stale answer that follows the last one after so long begins a new period, milliseconds. */
 const STALE_PAUSE_MS = 5_000;
@@ -41,12 +46,14 @@ export class Replication {
   /** The traffic listener comes later than the reader that it needs. */
   #streams: LiveStreams | null = null;
   #staleAt = Number.NEGATIVE_INFINITY;
-  #lostAt = Number.NEGATIVE_INFINITY;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  readonly #lease: Lease;
 
   constructor(parts: ReplicationParts) {
     const { store, config, clock, metrics } = parts;
     this.#parts = parts;
     const lease = new Lease(config.leaseMs);
+    this.#lease = lease;
     this.reader = new CachedReader({
       store,
       lease,
@@ -110,30 +117,76 @@ export class Replication {
   }
 
   #onLease(valid: boolean): void {
-    const { metrics, log, clock } = this.#parts;
+    const { metrics, log } = this.#parts;
     metrics.storeLeaseValid(valid);
     if (valid) log.info({}, 'the lease is valid: in step with the store');
-    else {
-      this.#lostAt = clock.monotonic();
-      log.warn({}, 'the lease is over: no renewal got through');
+    else log.warn({}, 'the lease is over: no renewal got through');
+  }
+
+  /**
+   * Whether a token that was let in is still good at this very moment: null, or why not. Under a lease every revocation
+   * waits for this process; without one the embedded store is read, as each request would be. Redis cannot be read at
+   * once, so that its answer would come after the moment.
+   */
+  standing(tokenId: string, whenUnavailable: WhenUnavailable | null): Reason | null {
+    const { clock } = this.#parts;
+    const wall = clock.now();
+    if (this.#lease.valid(clock.monotonic(), wall)) return null;
+    const record = this.#readAtOnce(tokenId);
+    if (record === undefined) return this.reader.mayServeStale(whenUnavailable) ? null : 'store_unavailable';
+    if (record === null) return 'token_unknown';
+    if (record.revoked_at !== null) return 'token_revoked';
+    return record.expires_at <= wall ? 'token_expired' : null;
+  }
+
+  /** Undefined where that cannot be had: of Redis, and of a file that cannot be read. */
+  #readAtOnce(tokenId: string): TokenRecord | null | undefined {
+    const { store } = this.#parts;
+    if (store.kind !== 'embedded') return undefined;
+    try {
+      const found = store.find(tokenId);
+      return found instanceof Promise ? undefined : found;
+    } catch {
+      return undefined;
     }
   }
 
   /**
    * A revocation that did not wait for this process may have taken hold: what is open has to go, unless the operator
-   * prefers it stale. With the store in this process the log can be read whenever the file can, lease or not.
+   * prefers it stale, or the store in this process says at once that the token is good.
    */
   #onUncovered(beganBefore: number): void {
-    const { store, config, clock, log } = this.#parts;
-    if (store.kind === 'embedded' || this.#streams === null) return;
-    const stale = clock.monotonic() - this.#lostAt < config.maxStaleMs;
-    if (!stale || config.onUnavailable === 'deny') this.#events?.closeAll();
+    const { store, log } = this.#parts;
+    if (this.#streams === null) return;
+    if (store.kind === 'embedded' && this.#lookAtOnce(this.#streams)) return;
+    if (!this.reader.mayServeStale(null)) this.#events?.closeAll();
     const closed = this.#streams.closeUncovered(
       beganBefore,
-      (api) => !stale || (api?.onUnavailable ?? config.onUnavailable) === 'deny',
+      (api) => !this.reader.mayServeStale(api?.onUnavailable ?? null),
     );
     if (closed > 0)
       log.warn({ closed }, 'requests under way were closed: nobody can say whether their tokens are good');
+  }
+
+  /**
+   * Reads the record of every token with something open, several times in the lease for which a revocation waits. False
+   * where one cannot be read.
+   */
+  #lookAtOnce(streams: LiveStreams): boolean {
+    const { clock, config, log } = this.#parts;
+    const now = clock.monotonic();
+    if (now - this.#lookedAt < config.leaseMs / LOOKS_PER_LEASE) return true;
+    for (const id of streams.tokens()) {
+      const record = this.#readAtOnce(id);
+      if (record === undefined) return false;
+      if (record === null) streams.closeUnknown(id);
+      else if (record.revoked_at !== null) streams.closeToken(id);
+      else streams.expireAt(id, record.expires_at);
+    }
+    this.#lookedAt = now;
+    // Each of them that cannot be checked ends.
+    this.#events?.review(null).catch((error: unknown) => log.error({ err: error }, 'event streams were not checked'));
+    return true;
   }
 
   #onStaleAnswer(): void {

@@ -93,10 +93,11 @@ export class CachedReader implements TokenReader {
     this.#confirmedAt = Math.max(this.#confirmedAt, monotonic);
   }
 
-  /** Whether `serve_cached` may still answer, for an API that leaves it to the store. */
-  get mayServeStale(): boolean {
+  /** Whether `serve_cached` may still answer. `whenUnavailable` null: for an API that leaves it to the store. */
+  mayServeStale(whenUnavailable: WhenUnavailable | null): boolean {
     const { onUnavailable, maxStaleMs, clock } = this.#options;
-    return onUnavailable === 'serve_cached' && clock.monotonic() - this.#confirmedAt < maxStaleMs;
+    if ((whenUnavailable ?? onUnavailable) !== 'serve_cached') return false;
+    return clock.monotonic() - this.#confirmedAt < maxStaleMs;
   }
 
   #readAtOnce(id: string, whenUnavailable: WhenUnavailable | null, now: number): MaybePromise<TokenRecord | null> {

@@ -189,14 +189,34 @@ describe('GET /v1/events', () => {
   });
 });
 
+it('sends nothing at a moment at which nobody vouches for its token, and ends', async () => {
+  let vouched = true;
+  const { request, close } = await serve(
+    admin.options.audit,
+    async () => true,
+    undefined,
+    () => vouched,
+  );
+  const response = await responseTo(request);
+  const text = response.setEncoding('utf8').toArray();
+  await admin.issue({ name: 'before' });
+  vouched = false;
+  await admin.issue({ name: 'after' });
+  const all = (await text).join('');
+  expect(all).toContain('before');
+  expect(all).not.toContain('after');
+  await close();
+});
+
 /** A bare server with event streams of its own, and a client of it. */
 async function serve(
   audit: AuditLog,
   stillAllowed: () => Promise<boolean>,
   heartbeatMs?: number,
+  vouchedFor: () => boolean = () => true,
 ): Promise<{ streams: EventStreams; request: ClientRequest; close(): Promise<void> }> {
   const streams = new EventStreams(audit, admin.options.log, heartbeatMs);
-  const server = createServer((_, response) => streams.start(response, { tokenId: 'x', stillAllowed }));
+  const server = createServer((_, response) => streams.start(response, { tokenId: 'x', stillAllowed, vouchedFor }));
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();
   const request = get({ host: '127.0.0.1', port: typeof address === 'object' ? address?.port : 0 });

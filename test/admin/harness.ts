@@ -155,6 +155,7 @@ export async function startAdmin(
     ready: () => ({ ready: true, reasons: [] }),
     uses: { note: (use) => void uses.push(use) },
     generations: new Generations(lifecycle, (error) => logged.push(String(error))),
+    vouchesFor: () => true,
     clock,
     log,
   });

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { request } from 'undici';
 import { WebSocket, WebSocketServer } from 'ws';
 import { loadConfig } from '../../src/config/load.ts';
@@ -26,38 +28,72 @@ export interface Revocation {
   };
 }
 
+const LATE_TIMERS = {
+  NODE_OPTIONS: `--import ${pathToFileURL(resolve(import.meta.dirname, '../support/late-timers.ts'))}`,
+};
+
+/** What a client has open, and what it has received. */
+export interface OpenStream {
+  readonly received: readonly string[];
+  readonly closed: Promise<unknown>;
+}
+
 /** Several `portcullis serve` processes, each with a folder and an audit file of its own, on one store. */
 export class Fleet {
   readonly folder: string;
   readonly upstream: TestUpstream;
   readonly programs: GatewayProgram[] = [];
   adminToken = '';
+  /** What has reached the upstream through WebSockets. */
+  readonly heard: string[];
+  readonly #followers: Set<ServerResponse>;
   readonly #sockets: WebSocketServer;
 
-  private constructor(folder: string, upstream: TestUpstream, sockets: WebSocketServer) {
+  private constructor(
+    folder: string,
+    upstream: TestUpstream,
+    open: { sockets: WebSocketServer; followers: Set<ServerResponse>; heard: string[] },
+  ) {
     this.folder = folder;
     this.upstream = upstream;
-    this.#sockets = sockets;
+    this.#sockets = open.sockets;
+    this.#followers = open.followers;
+    this.heard = open.heard;
   }
 
-  static async start(stores: readonly string[]): Promise<Fleet> {
+  /** `late`: the replica whose timers come after its sockets when it was stopped. */
+  static async start(stores: readonly string[], late = Number.NaN): Promise<Fleet> {
     const sockets = new WebSocketServer({ noServer: true });
+    const followers = new Set<ServerResponse>();
+    const heard: string[] = [];
+    sockets.on('connection', (socket) => socket.on('message', (message) => heard.push(String(message))));
     const upstream = await TestUpstream.start(
       (incoming, response) => {
         if (incoming.url?.endsWith('/events') === true) {
           response.writeHead(200, { 'content-type': 'text/event-stream' });
           response.write('data: first\n\n');
+          followers.add(response);
+          response.on('close', () => followers.delete(response));
         } else if (incoming.url?.endsWith('/never') !== true) response.end('{"ok":true}');
       },
-      { onUpgrade: (incoming, socket, head) => sockets.handleUpgrade(incoming, socket, head, () => undefined) },
+      {
+        onUpgrade: (incoming, socket, head) =>
+          sockets.handleUpgrade(incoming, socket, head, (joined) => sockets.emit('connection', joined)),
+      },
     );
-    const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'portcullis-fleet-')), upstream, sockets);
+    const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'portcullis-fleet-')), upstream, {
+      sockets,
+      followers,
+      heard,
+    });
     const files = await Promise.all(stores.map((store, index) => fleet.#write(store, index)));
     const { config } = await loadConfig(files[0] ?? '', {});
     if (config === null) throw new Error('the configuration of the test is wrong');
     const admin = { name: 'admin', owner: 'tests', class: 'admin', scopes: ['*'], ttlMs: null };
     fleet.adminToken = (await createTokenInStore(config, admin)).token;
-    fleet.programs.push(...(await Promise.all(files.map((file) => GatewayProgram.start(file)))));
+    fleet.programs.push(
+      ...(await Promise.all(files.map((file, index) => GatewayProgram.start(file, index === late ? LATE_TIMERS : {})))),
+    );
     return fleet;
   }
 
@@ -117,26 +153,45 @@ export class Fleet {
     return statusCode === 200 ? '200' : `${statusCode} ${(JSON.parse(text) as { reason: string }).reason}`;
   }
 
-  async webSocket(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
+  /** The upstream says something on everything that is open; it has left the upstream when that resolves. */
+  async say(text: string): Promise<void> {
+    await Promise.all([
+      ...[...this.#followers].map(
+        (response) => new Promise<void>((resolve) => response.write(`data: ${text}\n\n`, () => resolve())),
+      ),
+      ...[...this.#sockets.clients].map((socket) => new Promise<void>((resolve) => socket.send(text, () => resolve()))),
+    ]);
+  }
+
+  async webSocket(
+    at: number,
+    token: string,
+  ): Promise<OpenStream & { readonly socket: WebSocket; readonly closed: Promise<unknown[]> }> {
     const socket = new WebSocket(`${this.at(at).trafficUrl.replace('http', 'ws')}/orders/live`, {
       headers: { authorization: `Bearer ${token}` },
     });
     socket.on('error', () => undefined);
+    const received: string[] = [];
+    socket.on('message', (message) => received.push(String(message)));
     await once(socket, 'open');
-    return { closed: once(socket, 'close') };
+    return { socket, received, closed: once(socket, 'close') };
   }
 
-  async events(at: number, token: string): Promise<{ readonly closed: Promise<unknown> }> {
+  async events(at: number, token: string): Promise<OpenStream> {
     const { body } = await request(`${this.at(at).trafficUrl}/orders/events`, {
       headers: { authorization: `Bearer ${token}` },
     });
     await once(body, 'readable');
-    return {
-      closed: body.text().then(
-        () => 'ended',
-        () => 'cut off',
-      ),
+    const received: string[] = [];
+    const read = async (): Promise<string> => {
+      try {
+        for await (const part of body) received.push(String(part));
+        return 'ended';
+      } catch {
+        return 'cut off';
+      }
     };
+    return { received, closed: read() };
   }
 
   async close(): Promise<void> {

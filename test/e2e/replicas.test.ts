@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { WebSocket } from 'ws';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 import { eventually, Fleet } from './replicas-fleet.ts';
@@ -19,7 +20,7 @@ describe('three replicas on one Redis', () => {
     redis = await startRedis();
     relay = await TcpRelay.start(redis.port);
     const store = (port: number): string => `{ kind: redis, url: "redis://127.0.0.1:${port}/0", lease: ${LEASE_MS}ms }`;
-    fleet = await Fleet.start([store(redis.port), store(redis.port), store(relay.port)]);
+    fleet = await Fleet.start([store(redis.port), store(redis.port), store(relay.port)], 2);
   }, 60_000);
 
   afterAll(async () => {
@@ -121,6 +122,23 @@ describe('three replicas on one Redis', () => {
     expect(await fleet.call(1, token)).toBe('401 token_revoked');
   }, 30_000);
 
+  it('pass nothing on that was said after the revocation while they were stopped', async () => {
+    const { id, token } = await fleet.issue();
+    const open = [await fleet.webSocket(2, token), await fleet.events(2, token)] as const;
+    // Not even a hint is waiting for it when it wakes.
+    relay.hold();
+    fleet.at(2).child.kill('SIGSTOP');
+    await fleet.revoke(id);
+    await sayTooLate(fleet, open[0].socket);
+    fleet.at(2).child.kill('SIGCONT');
+    const [[code, reason]] = await Promise.all([open[0].closed, open[1].closed]);
+    relay.release();
+    // It cannot know that the token is revoked, only that nobody need have waited for it.
+    expect([code, String(reason)]).toEqual([1013, 'store_unavailable']);
+    expect([open[0].received, open[1].received, fleet.heard]).toEqual([[], ['data: first\n\n'], []]);
+    await eventually(async () => (await fleet.call(2, token)) === '401 token_revoked');
+  }, 30_000);
+
   it('wait one lease for it however many tokens are revoked in one call', async () => {
     const tokens = await Promise.all(Array.from({ length: 40 }, () => fleet.issue('in bulk')));
     const [first, second] = tokens;
@@ -201,7 +219,7 @@ describe('two processes on one embedded store', () => {
   beforeAll(async () => {
     data = await mkdtemp(join(tmpdir(), 'portcullis-shared-'));
     const store = `{ kind: embedded, path: "${data}", lease: ${LEASE_MS}ms }`;
-    fleet = await Fleet.start([store, store]);
+    fleet = await Fleet.start([store, store], 1);
   }, 60_000);
 
   afterAll(async () => {
@@ -210,7 +228,9 @@ describe('two processes on one embedded store', () => {
   });
 
   it('keep the same promise: refused in both, the streams of both closed and counted', async () => {
-    expect(await fleet.status(0)).toMatchObject({ lease: { valid: true }, replicas: 2 });
+    // Each hears of the other with a renewal.
+    await eventually(async () => (await fleet.status(0)).replicas === 2 && (await fleet.status(1)).replicas === 2);
+    expect(await fleet.status(0)).toMatchObject({ lease: { valid: true } });
     const { id, token } = await fleet.issue();
     const streams = await Promise.all([0, 1, 1].map((index) => fleet.webSocket(index, token)));
     const { propagation } = await fleet.revoke(id);
@@ -221,13 +241,20 @@ describe('two processes on one embedded store', () => {
 
   it('wait one lease for a process that is stopped, and no longer once it is gone', async () => {
     const first = await fleet.issue();
-    const { closed } = await fleet.webSocket(1, first.token);
+    const open = [await fleet.webSocket(1, first.token), await fleet.events(1, first.token)] as const;
+    const other = await fleet.issue();
+    const good = await fleet.events(1, other.token);
     fleet.at(1).child.kill('SIGSTOP');
     const waited = await fleet.revoke(first.id);
+    await sayTooLate(fleet, open[0].socket);
     expect(waited.tookMs).toBeLessThan(LEASE_MS + 1000);
     expect(waited.propagation).toMatchObject({ replicas: 2, acknowledged: 1 });
     fleet.at(1).child.kill('SIGCONT');
-    await closed;
+    const [[code, reason]] = await Promise.all([open[0].closed, open[1].closed]);
+    expect([code, String(reason)]).toEqual([1008, 'token_revoked']);
+    expect([open[0].received, open[1].received, fleet.heard]).toEqual([[], ['data: first\n\n'], []]);
+    // The file says at once that this one is good.
+    await eventually(async () => good.received.join('') === `data: first\n\ndata: ${TOO_LATE}\n\n`);
     expect(await fleet.call(1, first.token)).toBe('401 token_revoked');
     await fleet.at(1).signal('SIGKILL');
     const second = await fleet.issue();
@@ -238,6 +265,13 @@ describe('two processes on one embedded store', () => {
     expect(quick.tookMs).toBeLessThan(LEASE_MS);
   }, 30_000);
 });
+
+const TOO_LATE = 'said after the revocation had returned';
+
+/** On every open stream, from the upstream and from this client; all of it waits in sockets when that resolves. */
+async function sayTooLate(fleet: Fleet, socket: WebSocket): Promise<void> {
+  await Promise.all([fleet.say(TOO_LATE), new Promise<void>((resolve) => socket.send(TOO_LATE, () => resolve()))]);
+}
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;

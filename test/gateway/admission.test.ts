@@ -80,6 +80,7 @@ describe('the data plane', () => {
       },
       // Nothing here is rotated, and nobody asks about an own token.
       generations: { retireOlder: () => unwanted(), reused: () => undefined },
+      standing: () => null,
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
       uses: { note: () => undefined },

@@ -37,8 +37,6 @@ export interface Berth {
   process: ReplicaProcess;
   /** Why it cannot be counted on now. */
   trouble: 'paused' | 'cut off' | 'dead' | null;
-  /** From when to when it was stopped; Infinity: it is. */
-  readonly pauses: { readonly from: number; to: number }[];
   /** When its last trouble ended. */
   troubledAt: number;
 }
@@ -101,7 +99,6 @@ export class Fleet {
           ...berth,
           process: await ReplicaProcess.start(program, berth.config),
           trouble: null,
-          pauses: [],
           troubledAt: 0,
         };
       }),
@@ -116,12 +113,9 @@ export class Fleet {
   /** SIGSTOP for so long: the process is there, its connections are open, and its clock goes on. */
   async pause(berth: Berth, ms: number): Promise<void> {
     await this.#trouble(berth, 'paused', async () => {
-      const pause = { from: performance.now(), to: Infinity };
-      berth.pauses.push(pause);
       berth.process.child.kill('SIGSTOP');
       await delay(ms);
       berth.process.child.kill('SIGCONT');
-      pause.to = performance.now();
     });
   }
 

@@ -34,17 +34,6 @@ const STILL_TRIED = 40;
 /** How many requests are followed by an event stream. */
 const STREAMS = 0.1;
 
-/** How long a process that was stopped may take to find its lease over when it wakes, milliseconds. */
-const AWAKENING_MS = 1500;
-
-/**
- * What an upstream sends to a replica that is stopped waits in its socket, and is passed on when it wakes, before it
- * looks at its lease and closes the stream. That is known, and not judged.
- */
-function wasStopped({ pauses }: Berth, at: number): boolean {
-  return pauses.some(({ from, to }) => at >= from && at <= to + AWAKENING_MS);
-}
-
 interface Token {
   readonly id: string;
   /** Every generation that was handed out. */
@@ -144,7 +133,7 @@ class StormRun {
       if (statusCode !== 200) return await body.dump();
       for await (const chunk of body) {
         const [, sentAt] = /data: ([\d.]+)\n\n$/.exec(String(chunk)) ?? [];
-        if (sentAt !== undefined && !wasStopped(berth, Number(sentAt))) lastSentAt = Number(sentAt);
+        if (sentAt !== undefined) lastSentAt = Number(sentAt);
       }
     } catch {
       // Cut off: by the gateway, with its process, or by the driver that leaves.
