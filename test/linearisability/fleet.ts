@@ -33,7 +33,9 @@ function tellTheTime(response: ServerResponse): void {
 export interface Berth {
   readonly name: string;
   readonly config: string;
-  readonly relay: HoldingRelay;
+  /** Null with an embedded store. */
+  readonly relay: HoldingRelay | null;
+  readonly options: readonly string[];
   process: ReplicaProcess;
   /** Why it cannot be counted on now. */
   trouble: 'paused' | 'cut off' | 'dead' | null;
@@ -41,7 +43,16 @@ export interface Berth {
   troubledAt: number;
 }
 
-/** Several replicas on one Redis, each through a relay of its own, and everything that may happen to them. */
+export interface FleetOptions {
+  /** Each on one Redis through a relay of its own, or all on one file. */
+  readonly store: 'redis' | 'embedded';
+  readonly replicas: number;
+  readonly leaseMs: number;
+  /** Options of node, for each replica; none where there are none. */
+  readonly node?: readonly (readonly string[])[];
+}
+
+/** Several replicas on one store, and everything that may happen to them. */
 export class Fleet {
   readonly berths: readonly Berth[];
   readonly adminToken: string;
@@ -52,7 +63,7 @@ export class Fleet {
   readonly #program: string;
   readonly #folder: string;
   readonly #upstream: TestUpstream;
-  #redis: RedisServer;
+  #redis: RedisServer | null;
 
   private constructor(fields: {
     berths: readonly Berth[];
@@ -60,7 +71,7 @@ export class Fleet {
     program: string;
     folder: string;
     upstream: TestUpstream;
-    redis: RedisServer;
+    redis: RedisServer | null;
   }) {
     this.berths = fields.berths;
     this.adminToken = fields.adminToken;
@@ -70,9 +81,9 @@ export class Fleet {
     this.#redis = fields.redis;
   }
 
-  static async start(program: string, replicas: number, leaseMs: number): Promise<Fleet> {
+  static async start(program: string, { store, replicas, leaseMs, node = [] }: FleetOptions): Promise<Fleet> {
     const folder = await mkdtemp(join(tmpdir(), 'portcullis-linearisability-'));
-    const redis = await startRedis({ dir: folder, args: DURABLE });
+    const redis = store === 'redis' ? await startRedis({ dir: folder, args: DURABLE }) : null;
     const upstream = await TestUpstream.start((request, response) => {
       if (request.url?.endsWith('/events') !== true) response.end('ok');
       else tellTheTime(response);
@@ -80,14 +91,18 @@ export class Fleet {
     const prepared = await Promise.all(
       Array.from({ length: replicas }, async (_, index) => {
         const name = `replica ${index + 1}`;
-        const relay = await HoldingRelay.start(redis.port);
+        const relay = redis === null ? null : await HoldingRelay.start(redis.port);
+        const place =
+          relay === null
+            ? `kind: embedded, path: "${join(folder, 'data')}"`
+            : `kind: redis, url: "redis://127.0.0.1:${relay.port}/0"`;
         const home = join(folder, `replica-${index + 1}`);
         await writeGatewayFiles(home, {
           upstreams: { orders: upstream.url },
           policies: { 'orders.yaml': POLICY },
-          config: { store: `{ kind: redis, url: "redis://127.0.0.1:${relay.port}/0", lease: ${leaseMs}ms }` },
+          config: { store: `{ ${place}, lease: ${leaseMs}ms }` },
         });
-        return { name, config: join(home, 'portcullis.yaml'), relay };
+        return { name, config: join(home, 'portcullis.yaml'), relay, options: node[index] ?? [] };
       }),
     );
     const first = prepared[0];
@@ -97,13 +112,18 @@ export class Fleet {
       prepared.map(async (berth): Promise<Berth> => {
         return {
           ...berth,
-          process: await ReplicaProcess.start(program, berth.config),
+          process: await ReplicaProcess.start(program, berth.config, berth.options),
           trouble: null,
           troubledAt: 0,
         };
       }),
     );
     return new Fleet({ berths, adminToken: admin.token, program, folder, upstream, redis });
+  }
+
+  /** Between the replicas and their store there is a line. */
+  get canBeCutOff(): boolean {
+    return this.#redis !== null;
   }
 
   get healthy(): readonly Berth[] {
@@ -122,10 +142,10 @@ export class Fleet {
   /** No byte between the replica and Redis for so long. */
   async cutOff(berth: Berth, ms: number, isOver = (): boolean => false): Promise<void> {
     await this.#trouble(berth, 'cut off', async () => {
-      berth.relay.hold();
+      berth.relay?.hold();
       const until = performance.now() + ms;
       while (performance.now() < until && !isOver()) await delay(Math.min(50, ms));
-      berth.relay.release();
+      berth.relay?.release();
     });
   }
 
@@ -133,16 +153,18 @@ export class Fleet {
   async replace(berth: Berth): Promise<void> {
     await this.#trouble(berth, 'dead', async () => {
       await berth.process.kill();
-      berth.process = await ReplicaProcess.start(this.#program, berth.config);
+      berth.process = await ReplicaProcess.start(this.#program, berth.config, berth.options);
     });
   }
 
   /** SIGKILL for Redis, and after so long another one with the same data. */
   async restartRedis(ms: number): Promise<void> {
+    const redis = this.#redis;
+    if (redis === null) return;
     this.redisAway = true;
-    await this.#redis.kill();
+    await redis.kill();
     await delay(ms);
-    this.#redis = await startRedis({ dir: this.#folder, port: this.#redis.port, args: DURABLE });
+    this.#redis = await startRedis({ dir: this.#folder, port: redis.port, args: DURABLE });
     this.redisAway = false;
     this.redisBackAt = performance.now();
     this.lastTroubleAt = this.redisBackAt;
@@ -152,10 +174,10 @@ export class Fleet {
     for (const { process, relay } of this.berths) {
       process.child.kill('SIGCONT');
       await process.kill();
-      await relay.close();
+      await relay?.close();
     }
     await this.#upstream.close();
-    await this.#redis.kill();
+    await this.#redis?.kill();
     await rm(this.#folder, { recursive: true, force: true });
   }
 

@@ -10,6 +10,9 @@ export const PROGRAM = process.env['PORTCULLIS_PROGRAM'] ?? resolve(import.meta.
 /** The same with its lease check taken out. */
 export const STALE_PROGRAM = resolve(import.meta.dirname, 'stale-program.ts');
 
+/** Of node: a process that was stopped hears of its sockets before it hears of its timers. */
+export const LATE_TIMERS = ['--import', resolve(import.meta.dirname, '../support/late-timers.ts')];
+
 const ENVIRONMENT = { PATH: process.env['PATH'], PORTCULLIS_PROGRAM: PROGRAM };
 
 /** One `portcullis serve` and the connections to it. */
@@ -33,8 +36,9 @@ export class ReplicaProcess {
     this.#exited = exited;
   }
 
-  static async start(program: string, configFile: string): Promise<ReplicaProcess> {
-    const child = spawn(process.execPath, [program, 'serve', '--config', configFile], {
+  /** `options`: of node itself. */
+  static async start(program: string, configFile: string, options: readonly string[] = []): Promise<ReplicaProcess> {
+    const child = spawn(process.execPath, [...options, program, 'serve', '--config', configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: ENVIRONMENT,
     });

@@ -11,8 +11,8 @@ export interface StormOptions {
   readonly load: number;
   /** Calls to revoke that are under way at once. */
   readonly revokers: number;
-  /** Replicas are paused, cut off and killed at random; or one is cut off all the time. */
-  readonly trouble: 'none' | 'random' | 'one cut off';
+  /** Replicas are paused, cut off and killed at random; or one is cut off, or stopped, all the time. */
+  readonly trouble: 'none' | 'random' | 'one cut off' | 'one stopped';
   /** How many times Redis is killed and started again. */
   readonly redisRestarts: number;
 }
@@ -30,6 +30,8 @@ export interface Storm {
 /** Tokens that are in use at once, and of those that are revoked how many are still tried. */
 const IN_USE = 24;
 const STILL_TRIED = 40;
+
+const TROUBLES = ['pause', 'pause', 'cut off', 'cut off', 'kill'] as const;
 
 /** How many requests are followed by an event stream. */
 const STREAMS = 0.1;
@@ -268,13 +270,18 @@ class StormRun {
       while (!this.#over) await this.#fleet.cutOff(first, 10 * this.#options.leaseMs, () => this.#over);
       return;
     }
+    if (this.#options.trouble === 'one stopped' && first !== undefined) {
+      while (!this.#over) await this.#fleet.pause(first, 2 * this.#options.leaseMs).then(() => delay(500));
+      return;
+    }
+    const kinds = this.#fleet.canBeCutOff ? TROUBLES : TROUBLES.filter((kind) => kind !== 'cut off');
     const under: Promise<void>[] = [];
     while (!this.#over) {
       await delay(this.#chance.between(100, 800));
       const berth = this.#chance.pick(this.#fleet.healthy);
       if (berth === undefined || this.#fleet.healthy.length === 1 || this.#over) continue;
       const ms = this.#chance.between(0.2, 2.5) * this.#options.leaseMs;
-      const kind = this.#chance.pick(['pause', 'pause', 'cut off', 'cut off', 'kill'] as const) ?? 'pause';
+      const kind = this.#chance.pick(kinds) ?? 'pause';
       this.#troubles[kind] = (this.#troubles[kind] ?? 0) + 1;
       if (kind === 'pause') under.push(this.#fleet.pause(berth, ms));
       else if (kind === 'cut off') under.push(this.#fleet.cutOff(berth, ms));

@@ -1,0 +1,40 @@
+/*
+ * The same promise with the embedded store: three gateway processes on one file, stopped, killed and started again at
+ * random. One of them hears of its sockets before it hears of its timers when it was stopped.
+ */
+import { describe, expect, it } from 'vitest';
+import { CALM, drive, LEASE_MS, quantile, SEED, summary } from './drive.ts';
+import { brokenPromises } from './history.ts';
+import { LATE_TIMERS, PROGRAM, STALE_PROGRAM } from './replica-process.ts';
+import type { Storm, StormOptions } from './storm.ts';
+
+const REPLICAS = { store: 'embedded', replicas: 3, node: [LATE_TIMERS] } as const;
+const REVOCATIONS = Number(process.env['PORTCULLIS_REVOCATIONS'] ?? 10);
+const PATIENCE_MS = 60_000 + REVOCATIONS * 3000;
+
+const STORM: StormOptions = { ...CALM, revocations: REVOCATIONS, revokers: 4, trouble: 'random' };
+
+describe('a token whose revocation has returned, with processes on one file', () => {
+  it(
+    'is let in by none of them, whatever happens to them',
+    async () => {
+      const seen = await drive(PROGRAM, REPLICAS, { ...CALM, revocations: 3 }, STORM);
+      for (const each of seen) process.stdout.write(`\nembedded, ${summary(each)}\n`);
+      const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
+      expect(broken, `seed ${SEED}`).toEqual([]);
+      const [calm, rough] = seen as [Storm, Storm];
+      expect(rough.lives.filter(({ revokedAt }) => revokedAt < Infinity).length).toBe(REVOCATIONS);
+      expect(rough.requests.filter(({ status }) => status === 200).length).toBeGreaterThan(10);
+      const bound = LEASE_MS + 1000 + 10 * quantile(calm.healthyMs, 0.5);
+      expect(quantile(rough.troubledMs, 1), `seed ${SEED}: worst revocation, ms`).toBeLessThanOrEqual(bound);
+    },
+    PATIENCE_MS,
+  );
+
+  it('is seen to be let in by a build that trusts its memory without a lease', { timeout: 120_000 }, async () => {
+    const weather: StormOptions = { ...CALM, revocations: 3, revokers: 3, trouble: 'one stopped' };
+    const seen = await drive(STALE_PROGRAM, { ...REPLICAS, replicas: 2 }, weather);
+    const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
+    expect(broken.filter((text) => text.includes('after its revocation returned')).length, `seed ${SEED}`).not.toBe(0);
+  });
+});
