@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { loadavg } from 'node:os';
 import { Chance } from './chance.ts';
 import { Fleet, type FleetOptions } from './fleet.ts';
 import { type Storm, type StormOptions, storm } from './storm.ts';
@@ -31,7 +32,7 @@ export async function drive(
   }
 }
 
-export function summary({ requests, streams, lives, healthyMs, troubledMs, troubles }: Storm): string {
+export function summary({ requests, streams, lives, healthyMs, troubledMs, slowest, troubles }: Storm): string {
   const answers: Record<string, number> = {};
   for (const { status, reason } of requests) {
     const kind = status === 0 ? 'none' : `${status}${reason === null ? '' : ` ${reason}`}`;
@@ -41,7 +42,7 @@ export function summary({ requests, streams, lives, healthyMs, troubledMs, troub
   return [
     `seed ${SEED}: ${revoked} revocations, ${requests.length} requests ${JSON.stringify(answers)}, ${streams.length} streams`,
     `troubles ${JSON.stringify(troubles)}`,
-    `revoke with every replica well: ${spread(healthyMs)}; with one in trouble: ${spread(troubledMs)}`,
+    `revoke with every replica well: ${spread(healthyMs)}; with one in trouble: ${spread(troubledMs)}, of which ${slowest.elapsedMs.toFixed(0)} ms from the announcement on; load ${(loadavg()[0] ?? 0).toFixed(1)}`,
   ].join('\n');
 }
 

@@ -24,6 +24,8 @@ export interface Storm {
   /** How long calls to revoke took while every replica was well, and while one was not, milliseconds; sorted. */
   readonly healthyMs: readonly number[];
   readonly troubledMs: readonly number[];
+  /** Of the slowest of these how long it took by the gateway's own account, from the announcement on. */
+  readonly slowest: { readonly tookMs: number; readonly elapsedMs: number };
   readonly troubles: Readonly<Record<string, number>>;
 }
 
@@ -62,6 +64,7 @@ class StormRun {
   readonly #healthyMs: number[] = [];
   readonly #troubledMs: number[] = [];
   readonly #troubles: Record<string, number> = {};
+  #slowest = { tookMs: 0, elapsedMs: 0 };
   #left: number;
   #over = false;
 
@@ -103,6 +106,7 @@ class StormRun {
       lives: this.#tokens.map(({ id, revokeSentAt, revokedAt }) => ({ token: id, revokeSentAt, revokedAt })),
       healthyMs: this.#healthyMs.sort((a, b) => a - b),
       troubledMs: this.#troubledMs.sort((a, b) => a - b),
+      slowest: this.#slowest,
       troubles: this.#troubles,
     };
   }
@@ -195,7 +199,11 @@ class StormRun {
       token.revokedAt = performance.now();
       const took = token.revokedAt - sentAt;
       if (well && this.#isWell(sentAt)) this.#healthyMs.push(took);
-      else if (!answer.disturbed) this.#troubledMs.push(took);
+      else if (!answer.disturbed) {
+        this.#troubledMs.push(took);
+        const { propagation } = JSON.parse(answer.text) as { propagation: { elapsed_ms: number } };
+        if (took > this.#slowest.tookMs) this.#slowest = { tookMs: took, elapsedMs: propagation.elapsed_ms };
+      }
       return;
     }
   }
