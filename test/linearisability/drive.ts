@@ -54,3 +54,7 @@ function spread(sorted: readonly number[]): string {
 
 export const quantile = (sorted: readonly number[], part: number): number =>
   sorted[Math.floor((sorted.length - 1) * part)] ?? 0;
+
+/** What a busy machine adds to a call, by what it added in calm weather: to all of them, and now and then to one, milliseconds. */
+export const slowness = (calm: Storm): number =>
+  Math.max(10 * quantile(calm.healthyMs, 0.5), 3 * quantile(calm.healthyMs, 1));

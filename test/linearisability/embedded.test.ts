@@ -3,7 +3,7 @@
  * random. One of them hears of its sockets before it hears of its timers when it was stopped.
  */
 import { describe, expect, it } from 'vitest';
-import { CALM, drive, LEASE_MS, quantile, SEED, summary } from './drive.ts';
+import { CALM, drive, LEASE_MS, quantile, SEED, slowness, summary } from './drive.ts';
 import { brokenPromises } from './history.ts';
 import { LATE_TIMERS, PROGRAM, STALE_PROGRAM } from './replica-process.ts';
 import type { Storm, StormOptions } from './storm.ts';
@@ -25,7 +25,7 @@ describe('a token whose revocation has returned, with processes on one file', ()
       const [calm, rough] = seen as [Storm, Storm];
       expect(rough.lives.filter(({ revokedAt }) => revokedAt < Infinity).length).toBe(REVOCATIONS);
       expect(rough.requests.filter(({ status }) => status === 200).length).toBeGreaterThan(10);
-      const bound = LEASE_MS + 1000 + 10 * quantile(calm.healthyMs, 0.5);
+      const bound = LEASE_MS + 1000 + slowness(calm);
       expect(quantile(rough.troubledMs, 1), `seed ${SEED}: worst revocation, ms`).toBeLessThanOrEqual(bound);
     },
     PATIENCE_MS,
