@@ -159,6 +159,13 @@ async function start(
     generations,
     ownToken: createOwnTokenService(lifecycle),
     policy,
+    rateLimits: {
+      counter: store,
+      // Another process may have joined since this one last looked.
+      replicas: () => Math.max(replica.status.replicas, store.kind === 'embedded' && siblings === null ? 1 : 2),
+      onUnavailable: config.store.onUnavailable,
+      maxStaleMs: config.store.maxStaleMs,
+    },
     uses,
     audit,
     metrics,

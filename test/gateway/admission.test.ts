@@ -82,6 +82,12 @@ describe('the data plane', () => {
       generations: { retireOlder: () => unwanted(), reused: () => undefined },
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
+      rateLimits: {
+        counter: { countRate: unwanted, countsRates: true },
+        replicas: () => 1,
+        onUnavailable: 'deny',
+        maxStaleMs: 0,
+      },
       uses: { note: () => undefined },
       audit,
       metrics: createMetrics(),
