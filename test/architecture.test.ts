@@ -33,6 +33,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
 /** Packages that exactly one place may import. */
 const OWNED: Readonly<Record<string, string>> = {
   ioredis: 'store/redis/',
+  'rate-limiter-flexible': 'store/redis/',
   'node:sqlite': 'store/sqlite/',
   'prom-client': 'metrics/',
   pino: 'metrics/',

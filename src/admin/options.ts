@@ -58,6 +58,8 @@ export interface PolicySource {
 export interface PolicyState {
   /** When the policy in force was loaded, milliseconds since the epoch; null before the first. */
   readonly loadedAt: number | null;
+  /** When the files were last rejected; null while what is in force is what the files say. */
+  readonly rejectedAt?: number | null;
   /** What was wrong at the last reload; null when it succeeded. */
   readonly lastError: readonly Diagnostic[] | null;
 }

@@ -31,6 +31,8 @@ export const LIMITS = {
   pageSize: 1000,
   /** How long the answer to an idempotent request is remembered, milliseconds. */
   idempotencyMs: 24 * 3_600_000,
+  /** Windows of rate limits that a process keeps in memory; one takes about 260 bytes. */
+  rateWindows: 50_000,
   /** Trailer fields of one message, bytes. */
   trailerBytes: 8 * 1024,
 } as const;

@@ -22,7 +22,7 @@ export function decisionBasis(exchange: Exchange, bases: TokenBases): AccessDeta
   const { principal } = exchange;
   if (principal === null) return withoutToken(exchange);
   if (exchange.decidedAt === 0) return undefined;
-  const limit = exchange.reason === 'rate_limited' ? (exchange.rule?.rateLimit ?? null) : null;
+  const limit = (exchange.wouldDeny ?? exchange.reason) === 'rate_limited' ? (exchange.rule?.rateLimit ?? null) : null;
   return withToken(principal, exchange.decidedAt, limit === null ? undefined : rateLimitText(limit), bases);
 }
 

@@ -54,6 +54,8 @@ export class Exchange implements ResponseOwner {
   reason: Reason | null = null;
   /** The policy denied, but only reports. */
   wouldDeny: Reason | null = null;
+  /** What the client is told of its rate limit, name and value in turn; null where there is none. */
+  rateFields: readonly string[] | null = null;
   forwarded = false;
   /** Let in, and answered by the gateway itself (the holder's own endpoints). */
   served = false;

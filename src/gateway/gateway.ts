@@ -26,7 +26,7 @@ export class Gateway {
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;
   readonly streams: LiveStreams;
-  readonly rateLimits = new RateLimits();
+  readonly rateLimits: RateLimits;
   /** Requests that each rule has decided, by rule id, since the process started. */
   readonly ruleHits = new Map<string, number>();
   readonly #bases: TokenBases = new WeakMap();
@@ -42,6 +42,7 @@ export class Gateway {
     this.addresses = new ClientAddresses(options.trustedProxies);
     this.upstreams = new Upstreams(options.upstreams, options.limits.connections, options.clock);
     this.streams = new LiveStreams(options.metrics, options.clock);
+    this.rateLimits = new RateLimits(options.rateLimits, options.clock);
   }
 
   /** The one way out for a request that the upstream does not answer. */
@@ -54,6 +55,7 @@ export class Gateway {
     }
     const answer = problemAnswer(refusal, exchange.requestId);
     exchange.status = answer.status;
+    if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
     // After a request that is malformed nobody can be sure where the next one begins.
     const last = exchange.bodyPending || this.draining || refusal.reason === 'request_malformed';
     if (last) answer.headers.push('connection', 'close');

@@ -1,6 +1,6 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { Principal } from '../model/principal.ts';
-import type { CompiledPolicy, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
+import type { CompiledPolicy, CompiledRule, PolicyRequest, RouteMatch } from '../policy/compiled-policy.ts';
 import { decide, effectiveScopes } from '../policy/decide.ts';
 import { NEVER_FORWARDED } from '../policy/never-forwarded.ts';
 import { isReservedPath } from '../policy/reserved-paths.ts';
@@ -199,5 +199,16 @@ function conclude(
   const permit = permitAllowed(decision, principal);
   const limit = decision.rule.rateLimit;
   if (limit === null) return permit;
-  return gateway.rateLimits.check(decision.rule, limit, exchange).then((refusal) => refusal ?? permit);
+  const refusal = gateway.rateLimits.check(decision.rule, limit, exchange);
+  return refusal instanceof Promise
+    ? refusal.then((settled) => limited(exchange, decision.rule, permit, settled))
+    : limited(exchange, decision.rule, permit, refusal);
+}
+
+/** A rule that only reports lets through also what its limit would refuse. */
+function limited(exchange: Exchange, rule: CompiledRule, permit: Permit, refusal: Refusal | null): Verdict {
+  if (refusal === null) return permit;
+  if (rule.mode !== 'report' || exchange.principal === null) return refusal;
+  exchange.wouldDeny = refusal.reason;
+  return permit;
 }

@@ -9,6 +9,7 @@ import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
 import type { OwnTokenService } from './own-token.ts';
+import type { RateLimitOptions } from './rate-limit.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
 export interface TrafficLimits {
@@ -75,6 +76,7 @@ export interface GatewayOptions {
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };
+  readonly rateLimits: RateLimitOptions;
   /** Takes notes of uses in the background; must not throw and must not block. */
   readonly uses: { note(use: TokenUse): void };
   readonly audit: AuditLog;

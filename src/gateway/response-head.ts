@@ -90,6 +90,7 @@ const DROPPED_FROM_TRAILERS: ReadonlySet<AnswerFieldKind> = new Set([
 /** The gateway's own fields of an answer: the request's id, and what the token's holder should know (contract of tokens). */
 export function addOwnFields(gateway: Gateway, exchange: Exchange, fields: string[]): void {
   fields.push('portcullis-request-id', exchange.requestId);
+  if (exchange.rateFields !== null) fields.push(...exchange.rateFields);
   const { principal } = exchange;
   if (principal === null) return;
   if (principal.supersededUntil !== null) {

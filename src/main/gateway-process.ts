@@ -23,7 +23,7 @@ import { ExpiryLoop } from './expiry-loop.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { openStore } from './open-store.ts';
 import { createOwnTokenService } from './own-token.ts';
-import { PolicyHolder } from './policy-holder.ts';
+import { PolicyHolder, SERVE_CACHED } from './policy-holder.ts';
 import { Replication } from './replication.ts';
 import { StoreGauges } from './store-gauges.ts';
 import { packageVersion } from './version.ts';
@@ -119,12 +119,8 @@ async function start(
   const replication = new Replication({ store, config: config.store, clock, metrics, log });
   const { reader, replica } = replication;
   storeState.onChange = () => replica.distrust();
-  const stale = (policy.current()?.apis ?? []).filter(({ onUnavailable }) => onUnavailable === 'serve_cached');
-  if (config.store.onUnavailable === 'serve_cached' || stale.length > 0) {
-    log.warn(
-      { max_stale_ms: config.store.maxStaleMs, apis: stale.map(({ name }) => name) },
-      'on_unavailable is serve_cached: while the store is lost, revoked tokens may be let in for as long as max_stale',
-    );
+  if (config.store.onUnavailable === 'serve_cached') {
+    log.warn({ max_stale_ms: config.store.maxStaleMs }, SERVE_CACHED);
   }
   const authenticator = createAuthenticator({ ...tokens, store: reader });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
@@ -164,6 +160,13 @@ async function start(
     standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
     ownToken: createOwnTokenService(lifecycle),
     policy,
+    rateLimits: {
+      counter: store,
+      // Another process may have joined since this one last looked.
+      replicas: () => Math.max(replica.status.replicas, store.kind === 'embedded' && siblings === null ? 1 : 2),
+      onUnavailable: config.store.onUnavailable,
+      maxStaleMs: config.store.maxStaleMs,
+    },
     uses,
     audit,
     metrics,
@@ -218,8 +221,12 @@ async function start(
     trafficUrl: `${config.listen.tls === null ? 'http' : 'https'}://${authority(config.listen.host, trafficAddress.port)}`,
     adminUrl: adminAddress.url,
     reload: async () => {
-      await audit.reopen();
-      await policy.reload();
+      // A folder of the audit trail that cannot be written is no reason to stay with the old policies.
+      try {
+        await audit.reopen();
+      } finally {
+        await policy.reload();
+      }
     },
     close: (grace) => {
       graceMs = grace;

@@ -1,20 +1,22 @@
-import { type FSWatcher, watch } from 'node:fs';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
-import { loadPolicyFolder } from '../policy/load.ts';
+import { compilePolicyFolder, folderFingerprint, readSettledFolder } from '../policy/load.ts';
+import { FolderWatch } from './folder-watch.ts';
 
 export type ReloadOutcome =
   | { readonly ok: true; readonly policy: CompiledPolicy }
   | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
-/** Editors write a file in several steps; changes within this time are one reload. */
-const SETTLE_MS = 200;
 /** As many errors of a rejected policy as an audit event tells. */
 const AUDITED_ERRORS = 20;
+
+/** Said whenever it becomes true, not only at the start. */
+export const SERVE_CACHED =
+  'on_unavailable is serve_cached: while the store is lost, revoked tokens may be let in for as long as max_stale';
 
 /**
  * The policy in force. A reload compiles the whole folder beside it and swaps one reference; what does not load
@@ -29,10 +31,12 @@ export class PolicyHolder {
   readonly #log: Logger;
   #current: CompiledPolicy | null = null;
   #loadedAt: number | null = null;
+  #rejectedAt: number | null = null;
   #lastError: readonly Diagnostic[] | null = null;
   #tail: Promise<unknown> = Promise.resolve();
-  #watcher: FSWatcher | null = null;
-  #settling: NodeJS.Timeout | null = null;
+  /** What the folder looked like when it was last read. */
+  #fingerprint = '';
+  #watch: FolderWatch | null = null;
 
   constructor(
     folder: string,
@@ -51,8 +55,13 @@ export class PolicyHolder {
     return this.#current;
   }
 
-  state(): { readonly loadedAt: number | null; readonly lastError: readonly Diagnostic[] | null } {
-    return { loadedAt: this.#loadedAt, lastError: this.#lastError };
+  state(): {
+    readonly loadedAt: number | null;
+    /** When the newest files were rejected; null while what is in force is what the files say. */
+    readonly rejectedAt: number | null;
+    readonly lastError: readonly Diagnostic[] | null;
+  } {
+    return { loadedAt: this.#loadedAt, rejectedAt: this.#rejectedAt, lastError: this.#lastError };
   }
 
   reload(): Promise<ReloadOutcome> {
@@ -63,37 +72,32 @@ export class PolicyHolder {
 
   /** Reloads when a file of the folder changes. */
   watch(): void {
-    try {
-      this.#watcher = watch(this.#folder, { recursive: true }, () => this.#changed());
-      this.#watcher.on('error', (error) => this.#log.warn({ err: error }, 'policy folder is no longer watched'));
-    } catch (error) {
-      this.#log.warn({ err: error }, 'policy folder cannot be watched; reload with SIGHUP or the admin API');
-    }
+    this.#watch ??= new FolderWatch(this.#folder, () => this.#reloadIfChanged(), this.#log);
   }
 
   close(): void {
-    this.#watcher?.close();
-    if (this.#settling !== null) clearTimeout(this.#settling);
+    this.#watch?.close();
   }
 
-  #changed(): void {
-    if (this.#settling !== null) clearTimeout(this.#settling);
-    this.#settling = setTimeout(() => {
-      this.#settling = null;
-      this.reload().catch((error: unknown) => this.#log.error({ err: error }, 'policy reload failed'));
-    }, SETTLE_MS);
-    this.#settling.unref();
+  async #reloadIfChanged(): Promise<void> {
+    // In line with the reloads that were asked for: those may have seen the change already.
+    await this.#tail;
+    if ((await folderFingerprint(this.#folder)) !== this.#fingerprint) await this.reload();
   }
 
   async #load(): Promise<ReloadOutcome> {
-    const { policy, diagnostics } = await loadPolicyFolder(this.#folder, { upstreams: this.#upstreams });
+    const { folder, fingerprint } = await readSettledFolder(this.#folder);
+    this.#fingerprint = fingerprint;
+    const { policy, diagnostics } = compilePolicyFolder(folder, { upstreams: this.#upstreams });
     if (policy === null) {
       this.#reject(diagnostics);
       return { ok: false, diagnostics };
     }
+    const mended = this.#lastError !== null;
     this.#lastError = null;
+    this.#rejectedAt = null;
     this.#metrics.policyReload('success');
-    if (policy.version !== this.#current?.version) this.#accept(policy);
+    if (mended || policy.version !== this.#current?.version) this.#accept(policy);
     return { ok: true, policy: this.#current ?? policy };
   }
 
@@ -108,10 +112,13 @@ export class PolicyHolder {
       details: { files: [...policy.files] },
     });
     this.#log.info({ version: policy.version, files: policy.files }, 'policy loaded');
+    const stale = policy.apis.filter(({ onUnavailable }) => onUnavailable === 'serve_cached').map(({ name }) => name);
+    if (stale.length > 0) this.#log.warn({ apis: stale }, SERVE_CACHED);
   }
 
   #reject(diagnostics: readonly Diagnostic[]): void {
     this.#lastError = diagnostics;
+    this.#rejectedAt = this.#clock.now();
     this.#metrics.policyReload('failure');
     const errors = diagnostics.filter(({ severity }) => severity === 'error').map(formatDiagnostic);
     this.#audit.record({

@@ -61,7 +61,9 @@ async function serve(
     stopping = true;
     stopped.resolve(signal);
   };
+  let reloadMissed = false;
   const onReload = (): void => {
+    reloadMissed = running === null;
     running?.reload().catch((error: unknown) => log.error({ err: error }, 'reload failed'));
   };
   process.on('SIGTERM', onStop);
@@ -75,6 +77,7 @@ async function serve(
       void supervised.failed.then(failed.resolve);
       running = supervised;
     }
+    if (reloadMissed) onReload();
     hooks.onReady({ trafficUrl: running.trafficUrl, adminUrl: running.adminUrl });
     const end = await Promise.race([stopped.promise, failed.promise]);
     if (end instanceof Error) {

@@ -171,6 +171,13 @@ export const FAMILIES = {
     type: 'counter',
     labels: ['result'],
   },
+  policyInStep: {
+    name: 'portcullis_policy_in_step',
+    help: 'Whether the policies in force are what the files say (1), or the files were rejected (0).',
+    type: 'gauge',
+    labels: [],
+    across: 'min',
+  },
   jwksRefreshes: {
     name: 'portcullis_jwks_refresh_total',
     help: 'Attempts to fetch the keys of a JWT issuer.',

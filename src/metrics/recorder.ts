@@ -52,6 +52,7 @@ class Recorder implements MetricsRecorder {
   readonly #auditDropped = new ScalarFamily(FAMILIES.auditDropped);
   readonly #policyInfo = new ScalarFamily(FAMILIES.policyInfo);
   readonly #policyReloads = new ScalarFamily(FAMILIES.policyReloads);
+  readonly #policyInStep = new ScalarFamily(FAMILIES.policyInStep);
   readonly #jwksRefreshes = new ScalarFamily(FAMILIES.jwksRefreshes);
   readonly #decisionSeries = this.#decisionDuration.series('');
   readonly #cacheHit = this.#cacheHits.cell();
@@ -65,6 +66,7 @@ class Recorder implements MetricsRecorder {
     // A rate can be told from the first increment only where the series stood at zero before.
     for (const event of TOKEN_EVENTS) this.#tokenEvents.cell(event);
     for (const result of RESULTS) this.#policyReloads.cell(result);
+    this.#policyInStep.cell();
     this.#storeUp.cell();
     this.#storeLeaseValid.cell();
   }
@@ -160,6 +162,7 @@ class Recorder implements MetricsRecorder {
 
   policyReload(result: 'success' | 'failure'): void {
     this.#policyReloads.cell(result).value += 1;
+    this.#policyInStep.cell().value = Number(result === 'success');
   }
 
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void {
@@ -194,6 +197,7 @@ class Recorder implements MetricsRecorder {
       this.#auditDropped,
       this.#policyInfo,
       this.#policyReloads,
+      this.#policyInStep,
       this.#jwksRefreshes,
     ].map((family) => family.collect());
     const node = (await this.#defaults?.collect()) ?? [];

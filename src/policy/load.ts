@@ -16,11 +16,55 @@ export interface PolicyFolder {
 
 /** Reads a folder and compiles it. A folder that is missing, empty or not readable is an error, never an empty policy. */
 export async function loadPolicyFolder(dir: string, context: PolicyContext): Promise<PolicyOutcome> {
-  const folder = await readPolicyFolder(dir);
+  return compilePolicyFolder(await readPolicyFolder(dir), context);
+}
+
+export function compilePolicyFolder(folder: PolicyFolder, context: PolicyContext): PolicyOutcome {
   if (folder.files.length === 0) return { policy: null, diagnostics: folder.diagnostics };
   const outcome = compilePolicy(folder.files, context);
   if (folder.diagnostics.length === 0) return outcome;
   return { policy: null, diagnostics: [...folder.diagnostics, ...outcome.diagnostics] };
+}
+
+/** Readings of a folder that keeps changing, until the last one has to do. */
+const READINGS = 5;
+
+/** A folder of which no file changed while it was read, if there is such a moment, and what it looked like. */
+export async function readSettledFolder(
+  dir: string,
+): Promise<{ readonly folder: PolicyFolder; readonly fingerprint: string }> {
+  for (let reading = 1; ; reading += 1) {
+    const fingerprint = await folderFingerprint(dir);
+    const folder = await readPolicyFolder(dir);
+    if (reading === READINGS || (await folderFingerprint(dir)) === fingerprint) return { folder, fingerprint };
+  }
+}
+
+/**
+ * Changes when a policy file does, by whatever means: written in place, renamed into place, or behind a symbolic link
+ * that now leads elsewhere. Never rejects: what cannot be looked at is part of what the folder looks like.
+ */
+export async function folderFingerprint(dir: string): Promise<string> {
+  try {
+    const names = policyFileNames(await readdir(dir)).filter((name) => !isPolicyTestFile(name));
+    const looks = await Promise.all(names.map((name) => lookOf(join(dir, name))));
+    return names.map((name, index) => `${name}\n${looks[index]}`).join('\n');
+  } catch (error) {
+    return causeOf(error);
+  }
+}
+
+async function lookOf(path: string): Promise<string> {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+  } catch (error) {
+    return causeOf(error);
+  }
+}
+
+function policyFileNames(names: readonly string[]): string[] {
+  return names.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
 }
 
 /** File names are relative the way `dir` was given: `policies/orders.yaml`. Sub-folders are not read. */
@@ -31,7 +75,7 @@ export async function readPolicyFolder(dir: string): Promise<PolicyFolder> {
   };
   let names: string[] = [];
   try {
-    names = (await readdir(dir)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
+    names = policyFileNames(await readdir(dir));
     if (!names.some((name) => !isPolicyTestFile(name))) fail(dir, 'no policies here: the folder holds no *.yaml file');
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';

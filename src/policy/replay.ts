@@ -60,7 +60,7 @@ export function redecide(policy: CompiledPolicy, recorded: RecordedRequest, opti
   if (wasReplaced(request.path) || wasReplaced(request.host)) return undecidable('text_replaced');
   if (policy.routes.ambiguous(request)) return denied('path_ambiguous', null);
   const match = policy.routes.match(request);
-  if (match?.rule?.public === true) return allowed(match.rule, recorded, policy);
+  if (match?.rule?.public === true) return allowed(match.rule, recorded, policy, options);
   return judged(policy, recorded, match, options);
 }
 
@@ -106,7 +106,7 @@ function withToken(
   const missing = whatIsMissing(principal, match?.rule ?? null, claimsCut);
   if (missing !== null) return undecidable(missing);
   const decision = decide(policy, match, recorded.request, principal, decidedAt);
-  if (decision.effect === 'allow') return allowed(decision.rule, recorded, policy);
+  if (decision.effect === 'allow') return allowed(decision.rule, recorded, policy, options);
   const outcome = decision.reportOnly && !options.enforce ? 'would_deny' : 'deny';
   return {
     kind: 'decided',
@@ -143,10 +143,17 @@ export function rateLimitText({ requests, perMs, by }: RateLimit): string {
 }
 
 /** A limit is no part of the decision, but what it refused stays refused as long as nobody knows better. */
-function allowed(rule: CompiledRule, recorded: RecordedRequest, policy: CompiledPolicy): Redecision {
-  if (recorded.outcome === 'deny' && recorded.reason === 'rate_limited' && rule.rateLimit !== null) {
+function allowed(
+  rule: CompiledRule,
+  recorded: RecordedRequest,
+  policy: CompiledPolicy,
+  { enforce }: ReplayOptions,
+): Redecision {
+  if (recorded.outcome !== 'allow' && recorded.reason === 'rate_limited' && rule.rateLimit !== null) {
     const same = recorded.policy === policy.version || recorded.rateLimit === rateLimitText(rule.rateLimit);
-    return same ? OUTSIDE : undecidable('rate_limit');
+    if (!same) return undecidable('rate_limit');
+    const enforced = recorded.outcome === 'would_deny' && (enforce || rule.mode === 'enforce');
+    return enforced ? { kind: 'decided', outcome: 'deny', reason: recorded.reason, rule, api: rule.api.name } : OUTSIDE;
   }
   return { kind: 'decided', outcome: 'allow', reason: null, rule, api: rule.api.name };
 }

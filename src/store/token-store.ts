@@ -1,6 +1,7 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record.ts';
 import type { ChangeLog } from './change-log.ts';
+import type { RateCounter } from './rate-counter.ts';
 
 /**
  * The store's contract, split by privilege: the data plane holds a reader, the lifecycle a writer.
@@ -113,7 +114,7 @@ export interface TokenCounts {
   readonly truncated?: boolean;
 }
 
-export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore, ChangeLog {
+export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore, ChangeLog, RateCounter {
   readonly kind: 'embedded' | 'redis';
   /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
   ping(): Promise<void>;

@@ -32,11 +32,14 @@ const BUDGET: Readonly<Record<string, number>> = {
   Microtask: 0,
 };
 
-const POLICY = `api: orders
+const policy = (more: string): string => `api: orders
 upstream: orders
 rules:
-  - { name: read, methods: [GET], path: ["/orders", "/orders/{id}"], scopes: [orders:read] }
+  - { name: read, methods: [GET], path: ["/orders", "/orders/{id}"], scopes: [orders:read]${more} }
 `;
+
+/** So high that the requests of a test are far below it. */
+const LIMIT = ', rate_limit: { requests: 1000000, per: 1h }';
 
 const ANSWER = JSON.stringify({ id: 42, name: 'a small answer', text: 'x'.repeat(110) });
 const CONNECTIONS = 32;
@@ -59,12 +62,16 @@ describe('an allowed request', () => {
     await Promise.all([redis.stop(), rm(folder, { recursive: true, force: true })]);
   });
 
-  it.each(['embedded', 'redis'])('stays within its budget (%s)', { timeout: 60_000 }, async (kind) => {
-    const home = join(folder, kind);
+  it.each([
+    ['embedded', 'without a limit', ''],
+    ['redis', 'without a limit', ''],
+    ['redis', 'far below a limit', LIMIT],
+  ])('stays within its budget (%s, %s)', { timeout: 60_000 }, async (kind, load, limit) => {
+    const home = join(folder, `${kind} ${load}`);
     const { port } = upstream.address() as AddressInfo;
     await writeGatewayFiles(home, {
       upstreams: { orders: `http://127.0.0.1:${port}` },
-      policies: { 'orders.yaml': POLICY },
+      policies: { 'orders.yaml': policy(limit) },
       config: kind === 'redis' ? { store: `{ kind: redis, url: "${redis.url}" }` } : {},
     });
     const file = join(home, 'portcullis.yaml');

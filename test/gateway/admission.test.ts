@@ -6,7 +6,9 @@ import { TrafficServer } from '../../src/gateway/server.ts';
 import { createLogger } from '../../src/metrics/log.ts';
 import { createMetrics } from '../../src/metrics/recorder.ts';
 import type { AuditEventInput } from '../../src/model/audit-event.ts';
+import { Fault } from '../../src/model/fault.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import type { RateCount, RateCounter } from '../../src/store/rate-counter.ts';
 import type { AuthenticationOutcome } from '../../src/token/authenticator.ts';
 import { problemOf, sendRaw, statusOf } from '../support/raw-client.ts';
 import { RawUpstream } from '../support/raw-upstream.ts';
@@ -28,7 +30,7 @@ class MemoryAuditLog implements AuditLog {
 }
 
 const RULES =
-  'api: a\nupstream: a\nrules:\n  - { name: all, path: [/, "/{rest...}"], public: true }\n  - { name: mine, path: /mine, scopes: [corpus] }\n';
+  'api: a\nupstream: a\nrules:\n  - { name: all, path: [/, "/{rest...}"], public: true }\n  - { name: mine, path: /mine, scopes: [corpus] }\n  - { name: few, path: /few, scopes: [corpus], rate_limit: { requests: 2, per: 1m } }\n';
 
 /** The data plane by itself: what is around it can be told to misbehave. */
 const unwanted = (): Promise<never> => Promise.reject(new Error('nobody should have asked for this'));
@@ -40,6 +42,7 @@ describe('the data plane', () => {
   let audit: MemoryAuditLog;
   let authenticate: () => AuthenticationOutcome | Promise<AuthenticationOutcome>;
   let policy: GatewayOptions['policy'];
+  let countRate: RateCounter['countRate'];
 
   beforeEach(async () => {
     upstream = await RawUpstream.start();
@@ -47,6 +50,7 @@ describe('the data plane', () => {
     authenticate = () => ({ ok: false, reason: 'token_unknown', tokenId: null, generation: null });
     const compiled = compilePolicy([{ name: 'a.yaml', text: RULES }], { upstreams: null }).policy;
     policy = { current: () => compiled };
+    countRate = unwanted;
     server = new TrafficServer({
       tls: null,
       trustedProxies: [],
@@ -83,6 +87,12 @@ describe('the data plane', () => {
       standing: () => null,
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
+      rateLimits: {
+        counter: { countRate: (key, add, perMs) => countRate(key, add, perMs), countsRates: true },
+        replicas: () => 2,
+        onUnavailable: 'deny',
+        maxStaleMs: 0,
+      },
       uses: { note: () => undefined },
       audit,
       metrics: createMetrics(),
@@ -157,5 +167,89 @@ describe('the data plane', () => {
     expect(await get('/x', `${fields.join('\r\n')}\r\n`)).toMatchObject({ status: 200 });
     expect(JSON.stringify(upstream.requests)).not.toContain('pct_test_abc');
     expect(JSON.stringify(upstream.requests)).toContain('x-kept');
+  });
+
+  const holder = (): AuthenticationOutcome => ({
+    ok: true,
+    generation: 1,
+    principal: {
+      tokenType: 'opaque',
+      tokenId: 'abcdefghijkl',
+      subject: null,
+      owner: 'tests',
+      class: 'service',
+      scopes: ['corpus'],
+      roles: [],
+      claims: {},
+      ip: [],
+      issuedAt: Date.now(),
+      expiresAt: Date.now() + 3_600_000,
+      supersededUntil: null,
+    },
+  });
+  const few = (): Promise<{ status: number; reason: string | null }> => get('/few', 'Authorization: Bearer x\r\n');
+
+  it('asks again what has become of the token when a request has waited for its limit', async () => {
+    authenticate = holder;
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<RateCount>();
+    countRate = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const waiting = few();
+    await asked.promise;
+    server.gateway.streams.closeToken('abcdefghijkl');
+    answer.resolve({ count: 1, leftMs: 1000 });
+    expect(await waiting).toEqual({ status: 401, reason: 'token_revoked' });
+    expect(upstream.connections).toEqual([]);
+  });
+
+  it('lets those that wait for one limit wait for one answer, and gives each its own place', async () => {
+    authenticate = holder;
+    const asked = Promise.withResolvers<void>();
+    const first = Promise.withResolvers<RateCount>();
+    const counts: number[] = [];
+    countRate = (_key, add) => {
+      counts.push(add);
+      asked.resolve();
+      return counts.length === 1 ? first.promise : Promise.resolve({ count: 1 + add, leftMs: 1000 });
+    };
+    const one = few();
+    await asked.promise;
+    const others = [few(), few(), few()];
+    while (server.gateway.inFlight < 4) await new Promise((resolve) => setImmediate(resolve));
+    first.resolve({ count: 1, leftMs: 1000 });
+    expect(await one).toEqual({ status: 200, reason: null });
+    const outcomes = (await Promise.all(others)).map(({ status }) => status).toSorted((a, b) => a - b);
+    expect(outcomes).toEqual([200, 429, 429]);
+    expect(counts).toEqual([1, 3]);
+    expect(await few()).toEqual({ status: 429, reason: 'rate_limited' });
+    expect(counts).toEqual([1, 3]);
+  });
+
+  it.each([
+    ['the store is lost', new Fault('store_unavailable', 'away'), 'store_unavailable'],
+    ['the store is full', new Fault('store_full', 'full'), 'store_unavailable'],
+    ['something is wrong with us', new TypeError('a fault'), 'overloaded'],
+  ])('refuses what cannot be counted because %s, and everybody who waited for it', async (_why, error, reason) => {
+    authenticate = holder;
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<RateCount>();
+    countRate = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const one = few();
+    await asked.promise;
+    const other = few();
+    while (server.gateway.inFlight < 2) await new Promise((resolve) => setImmediate(resolve));
+    answer.reject(error);
+    expect([await one, await other]).toEqual([
+      { status: 503, reason },
+      { status: 503, reason },
+    ]);
+    countRate = () => Promise.resolve({ count: 1, leftMs: 1000 });
+    expect(await few()).toEqual({ status: 200, reason: null });
   });
 });

@@ -32,6 +32,9 @@ describe('the store in a cluster of three primaries and three replicas', () => {
     );
     expect([Math.min(...owners) > 0, owners.reduce((sum, each) => sum + each)]).toEqual([true, 30]);
 
+    const rates = Array.from({ length: 10 }, (_, index) => store.countRate(`key ${index}`, 2, 60_000));
+    expect((await Promise.all(rates)).map(({ count }) => count)).toEqual(Array.from({ length: 10 }, () => 2));
+
     const [primary] = nodes;
     const lost = await anIdOn(primary?.client);
     await primary?.server.kill();

@@ -133,7 +133,9 @@ export class TestGateway {
 
   async auditLines(): Promise<AuditLine[]> {
     const text = await readFile(this.auditFile, 'utf8');
+    // The last line may be in the middle of being written.
     return text
+      .slice(0, text.lastIndexOf('\n') + 1)
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as AuditLine);

@@ -28,6 +28,9 @@ const RULE = z.strictObject({
 });
 
 const POLICIES = z.strictObject({
+  status: z.enum(['in_force', 'rejected']).meta({
+    description: '`rejected`: the newest files did not load, and what is shown is what was in force before',
+  }),
   version: z.string().nullable().meta({ description: 'Hash over the files in force; null while none could be loaded' }),
   loaded_at: z.iso.datetime().nullable(),
   files: z.array(z.string()),
@@ -45,6 +48,7 @@ const POLICIES = z.strictObject({
   classes: z.array(
     z.strictObject({ name: z.string(), max_ttl_ms: z.int(), default_ttl_ms: z.int(), scopes: z.array(z.string()) }),
   ),
+  rejected_at: z.iso.datetime().nullable().meta({ description: 'When the newest files were rejected' }),
   last_error: z
     .array(DIAGNOSTIC)
     .nullable()
@@ -96,14 +100,16 @@ function reloadRoute(options: AdminOptions): AdminRoute {
 async function described(source: PolicySource): Promise<z.input<typeof POLICIES>> {
   const hits = (await source.hits?.()) ?? null;
   const policy = source.current();
-  const { loadedAt, lastError } = source.state();
+  const { loadedAt, rejectedAt = null, lastError } = source.state();
   return {
+    status: lastError === null && policy !== null ? 'in_force' : 'rejected',
     version: policy?.version ?? null,
     loaded_at: loadedAt === null ? null : rfc3339(loadedAt),
     files: [...(policy?.files ?? [])],
     apis: (policy?.apis ?? []).map((api) => describedApi(api, hits)),
     roles: [...(policy?.roles.values() ?? [])].map(({ name, scopes }) => ({ name, scopes: [...scopes] })),
     classes: describedClasses(policy),
+    rejected_at: rejectedAt === null ? null : rfc3339(rejectedAt),
     last_error: lastError === null ? null : lastError.map(describedDiagnostic),
   };
 }

@@ -49,6 +49,11 @@ export class Keys {
     return `${this.#prefix}:reported`;
   }
 
+  /** Begins the names of the counts of rate limits, each of which has a slot of its own. */
+  rates(): string {
+    return `${this.#prefix}:rate`;
+  }
+
   checkpoint(chain: string): string {
     return `${this.#prefix}:checkpoint:${chain}`;
   }

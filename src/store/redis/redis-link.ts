@@ -101,6 +101,11 @@ export class RedisLink {
     });
   }
 
+  /** Whether Redis is known to be out of reach. */
+  get lost(): boolean {
+    return this.#availability.lost;
+  }
+
   /** Where the store is, for people. */
   get place(): string {
     return this.#place;

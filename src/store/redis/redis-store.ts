@@ -3,6 +3,7 @@ import { Availability } from '../availability.ts';
 import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { answerEnds, claimEnds } from '../idempotency-hold.ts';
 import { OwnChanges } from '../own-changes.ts';
+import type { RateCount } from '../rate-counter.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -21,6 +22,7 @@ import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
 import { expectLateErrors } from './late-errors.ts';
 import { News } from './news.ts';
+import { RedisRateCounts } from './rate-counts.ts';
 import { RedisLink } from './redis-link.ts';
 import { ReplicatedChanges, type ReplicaWait } from './replicated-changes.ts';
 import { TokenKeys } from './token-keys.ts';
@@ -49,14 +51,16 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   const timeoutMs = options.commandTimeoutMs ?? 1000;
   const keys = new Keys(options.keyPrefix);
   const availability = new Availability(options.listen);
-  const link = new RedisLink(createClient(options.connection, timeoutMs), timeoutMs, availability, options.complain);
+  const made = createClient(options.connection, timeoutMs);
+  const link = new RedisLink(made, timeoutMs, availability, options.complain);
   const changes = options.wait === undefined ? null : openChanges(options, timeoutMs, options.wait);
   const channels = { appended: keys.appended(), reported: keys.reported() };
   const news = new News(() => createClient(options.connection, timeoutMs).client, channels);
   expectLateErrors();
   await Promise.all([link.start(), changes?.link.start()]);
   const together = options.connection.kind !== 'cluster';
-  return new RedisStore({ link, keys, changes, news, together, observe: options.observe });
+  const rates = new RedisRateCounts(link, made.client, keys);
+  return new RedisStore({ link, keys, rates, changes, news, together, observe: options.observe });
 }
 
 interface Changes {
@@ -74,6 +78,7 @@ function openChanges({ connection, complain }: RedisStoreOptions, timeoutMs: num
 interface RedisStoreParts {
   readonly link: RedisLink;
   readonly keys: Keys;
+  readonly rates: RedisRateCounts;
   readonly changes: Changes | null;
   readonly news: News;
   /** Record and log are on one server. */
@@ -85,6 +90,7 @@ class RedisStore implements Store {
   readonly kind = 'redis';
   readonly #link: RedisLink;
   readonly #keys: Keys;
+  readonly #rates: RedisRateCounts;
   readonly #tokens: TokenKeys;
   readonly #changes: Changes | null;
   readonly #log: ChangeKeys;
@@ -93,9 +99,10 @@ class RedisStore implements Store {
   readonly #own = new OwnChanges();
   readonly #observe: StoreObserver | undefined;
 
-  constructor({ link, keys, changes, news, together, observe }: RedisStoreParts) {
+  constructor({ link, keys, rates, changes, news, together, observe }: RedisStoreParts) {
     this.#link = link;
     this.#keys = keys;
+    this.#rates = rates;
     this.#changes = changes;
     this.#tokens = new TokenKeys(link, keys, changes?.replicated ?? null);
     this.#log = new ChangeKeys(link, keys);
@@ -209,6 +216,14 @@ class RedisStore implements Store {
 
   listen(listener: LogListener): () => Promise<void> {
     return this.#news.listen(listener);
+  }
+
+  countRate(key: string, add: number, perMs: number): Promise<RateCount> {
+    return this.#timed('count_rate', () => this.#rates.count(key, add, perMs));
+  }
+
+  get countsRates(): boolean {
+    return this.#rates.reachable;
   }
 
   ping(): Promise<void> {

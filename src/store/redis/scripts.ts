@@ -209,6 +209,24 @@ const FORGET_REPLICA = `
   return 1
 `;
 
+/**
+ * add, milliseconds of a window (and two arguments more, of the limiter that sends it) → the count of the window that is
+ * open, and the milliseconds that are left of it. A window that would last longer than it may is what a clock that
+ * stepped back, or that of a server before a failover, has left behind.
+ */
+const COUNT_RATE = `
+  local time = redis.call('TIME')
+  local now, per = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
+  local ends = tonumber(redis.call('HGET', KEYS[1], 'ends') or 0)
+  if ends <= now or ends > now + per then
+    ends = now + per
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'ends', string.format('%.0f', ends))
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', per))
+  end
+  return { redis.call('HINCRBY', KEYS[1], 'count', ARGV[1]), ends - now }
+`;
+
 export const SCRIPTS = {
   createToken: { numberOfKeys: 1, lua: CREATE },
   replaceToken: { numberOfKeys: 1, lua: REPLACE },
@@ -224,6 +242,8 @@ export const SCRIPTS = {
   renewReplica: { numberOfKeys: 2, lua: RENEW_REPLICA },
   musterReplicas: { numberOfKeys: 2, lua: MUSTER_REPLICAS },
   forgetReplica: { numberOfKeys: 1, lua: FORGET_REPLICA },
+  // The name that rate-limiter-flexible gives to the script of its Redis limiter.
+  rlflxIncr: { numberOfKeys: 1, lua: COUNT_RATE },
 } as const;
 
 type Text = string | number;

@@ -4,6 +4,7 @@ import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
 import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { OwnChanges } from '../own-changes.ts';
+import type { RateCount } from '../rate-counter.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -20,6 +21,7 @@ import { ChangeLogTable } from './change-log-table.ts';
 import { CheckpointTable } from './checkpoint-table.ts';
 import { IdempotencyTable } from './idempotency-table.ts';
 import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
+import { RateCounts } from './rate-counts.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 import { TokenTable } from './token-table.ts';
 import { transact } from './transact.ts';
@@ -54,6 +56,8 @@ class EmbeddedStore implements Store {
   readonly #own = new OwnChanges();
   readonly #checkpoints: CheckpointTable;
   readonly #idempotency: IdempotencyTable;
+  readonly #rates: RateCounts;
+  readonly countsRates = true;
   readonly #availability: Availability;
   readonly #observe: StoreObserver | undefined;
 
@@ -65,6 +69,7 @@ class EmbeddedStore implements Store {
     this.#tokens = new TokenTable(database.durable, this.#usage, this.#log);
     this.#checkpoints = new CheckpointTable(database.durable);
     this.#idempotency = new IdempotencyTable(database.durable);
+    this.#rates = new RateCounts(options.path);
     this.#availability = new Availability(options.listen);
     this.#observe = options.observe;
   }
@@ -171,6 +176,10 @@ class EmbeddedStore implements Store {
     return this.#timed('count', () => this.#tokens.count(now, withinMs));
   }
 
+  countRate(key: string, add: number, perMs: number): RateCount {
+    return this.#timed('count_rate', () => this.#rates.count(key, add, perMs));
+  }
+
   async ping(): Promise<void> {
     this.#read('ping', () => {
       this.#tokens.find('');
@@ -187,6 +196,7 @@ class EmbeddedStore implements Store {
   async close(): Promise<void> {
     this.#availability.silence();
     this.#log.close();
+    this.#rates.close();
     const { registry, relaxed, durable } = this.#database;
     for (const database of [registry, relaxed, durable]) {
       if (database.isOpen) database.close();
