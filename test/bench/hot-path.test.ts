@@ -15,6 +15,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import { createTokenInStore } from '../../src/main/admin-token.ts';
 import { writeGatewayFiles } from '../support/gateway.ts';
+import { programEnvironment } from '../support/program-environment.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 /**
@@ -141,7 +142,7 @@ class CountedGateway {
     const counter = join(import.meta.dirname, 'async-resource-count.ts');
     const child = spawn(process.execPath, ['--import', counter, join(root, 'src/main.ts'), 'serve', '--config', file], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { PATH: process.env['PATH'] },
+      env: programEnvironment(),
     });
     let text = '';
     const url = await new Promise<string>((found, reject) => {

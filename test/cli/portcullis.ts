@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { programEnvironment } from '../support/program-environment.ts';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
 export const PORTCULLIS = join(ROOT, 'bin', 'portcullis.js');
@@ -37,10 +38,10 @@ export function portcullis(args: readonly string[], options: RunOptions = {}): P
 /** Starts `portcullis` and leaves it running; its environment holds nothing of the tests' own. */
 export function start(args: readonly string[], options: RunOptions = {}): Running {
   const [command, ...first] = options.command ?? [PORTCULLIS];
-  const { PATH = '', HOME = '' } = process.env;
+  const { HOME = '' } = process.env;
   const child = spawn(command, [...first, ...args], {
     cwd: options.cwd ?? ROOT,
-    env: { PATH, HOME, ...options.env },
+    env: { ...programEnvironment(), HOME, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   child.stdin.on('error', () => undefined);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Agent } from 'undici';
+import { programEnvironment } from '../support/program-environment.ts';
 
 /** The program to drive: this checkout's, or another build's `main.ts` or `main.js` named in the environment. */
 export const PROGRAM = process.env['PORTCULLIS_PROGRAM'] ?? resolve(import.meta.dirname, '../../src/main.ts');
@@ -13,7 +14,7 @@ export const STALE_PROGRAM = resolve(import.meta.dirname, 'stale-program.ts');
 /** Of node: a process that was stopped hears of its sockets before it hears of its timers. */
 export const LATE_TIMERS = ['--import', resolve(import.meta.dirname, '../support/late-timers.ts')];
 
-const ENVIRONMENT = { PATH: process.env['PATH'], PORTCULLIS_PROGRAM: PROGRAM };
+const ENVIRONMENT = { ...programEnvironment(), PORTCULLIS_PROGRAM: PROGRAM };
 
 /** One `portcullis serve` and the connections to it. */
 export class ReplicaProcess {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { programEnvironment } from './program-environment.ts';
 
 const PROGRAM = resolve(import.meta.dirname, '../../src/main.ts');
 
@@ -27,7 +28,7 @@ export class GatewayProgram {
   static async start(configFile: string, env: Readonly<Record<string, string>> = {}): Promise<GatewayProgram> {
     const child = spawn(process.execPath, [PROGRAM, 'serve', '--config', configFile], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], ...env },
+      env: { ...programEnvironment(), ...env },
     });
     const exit = once(child, 'exit').then(
       ([code, signal]) => ({ code, signal }) as { code: number | null; signal: string | null },
@@ -75,7 +76,7 @@ export async function runProgram(
 ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'], ...env },
+    env: { ...programEnvironment(), ...env },
   });
   let stdout = '';
   let stderr = '';

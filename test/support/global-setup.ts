@@ -1,5 +1,6 @@
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Debian asks this program before it starts or stops a service; status 101 forbids it (invoke-rc.d, policy-rc.d). */
@@ -7,8 +8,17 @@ const POLICY = '/usr/sbin/policy-rc.d';
 
 const APT = ['-o', 'DPkg::Lock::Timeout=180', '-o', 'Acquire::Retries=3', '-q'];
 
-/** Tests start their own `redis-server`, so the program has to be there. Called once by vitest before all tests. */
-export default function setup(): void {
+/** Called once by vitest before all tests; what it returns, after them. */
+export default function setup(): () => void {
+  installRedis();
+  // Of this run alone, so that nobody else can put anything into it.
+  const cache = mkdtempSync(join(tmpdir(), 'portcullis-compiled-'));
+  process.env['NODE_COMPILE_CACHE'] = cache;
+  return () => rmSync(cache, { recursive: true, force: true });
+}
+
+/** Tests start their own `redis-server`, so the program has to be there. */
+function installRedis(): void {
   if (findProgram('redis-server') !== null) return;
   if (process.getuid?.() !== 0 || findProgram('apt-get') === null) {
     throw new Error(
