@@ -12,6 +12,8 @@ export interface FastLane {
   handle(request: FastRequest, response: FastResponse): Exchange;
   /** From here on somebody else reads the connection, beginning with these bytes. */
   handOver(socket: Socket, bytes: Buffer): void;
+  /** Ends a connection that has had its last answer, within a time, however much its client still sends. */
+  linger(socket: Socket): void;
 }
 
 /**
@@ -50,8 +52,17 @@ export class FastConnection implements FastResponseOwner {
 
   /** Ends the connection, at once or when the request under way is answered. */
   drain(): void {
-    if (this.#response === null) this.socket.end();
-    else this.#ended = true;
+    if (this.#response !== null) {
+      this.#ended = true;
+      return;
+    }
+    this.stop();
+    this.socket.end();
+  }
+
+  /** Takes nothing more: the connection is about to end, and an answer could no longer be written. */
+  stop(): void {
+    this.#over = true;
   }
 
   done(response: FastResponse): void {
@@ -61,9 +72,9 @@ export class FastConnection implements FastResponseOwner {
     response.owner?.onClose();
     if (this.socket.destroyed) return;
     if (response.last || this.#ended) {
-      this.#over = true;
+      this.stop();
       this.#waiting = null;
-      this.socket.end();
+      this.#lane.linger(this.socket);
       this.socket.resume();
       return;
     }

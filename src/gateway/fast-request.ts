@@ -68,6 +68,7 @@ export function readFastRequest(bytes: Buffer, socket: Socket, longest: number):
       case 6:
       case 7:
       case 14:
+      case 16:
       case 17:
         if (NOT_SIMPLE.has(name.toLowerCase())) return null;
         break;
@@ -85,11 +86,12 @@ export function readFastRequest(bytes: Buffer, socket: Socket, longest: number):
   return new FastRequest(socket, method, target, fields, last);
 }
 
-/** Fields of requests with bodies, of offers to leave HTTP/1.1, and of expectations. */
+/** Fields of requests with bodies, of offers to leave HTTP/1.1, of expectations, and another that node takes for `Connection`. */
 const NOT_SIMPLE: ReadonlySet<string> = new Set([
   'content-length',
   'transfer-encoding',
   'expect',
   'upgrade',
   'trailer',
+  'proxy-connection',
 ]);

@@ -50,16 +50,18 @@ export class FastResponse implements ClientResponse {
   /** Throws where a field would be read as anything but that field. */
   writeHead(status: number, reasonPhrase: string, fields: string[]): void {
     let framed = status === 204 || status === 304 || this.#toHead;
+    let saysLast = false;
     this.#bodiless = framed;
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i] ?? '';
       if (name.length === 14 && name.toLowerCase() === 'content-length') framed = true;
-      else if (name.length === 10 && name.toLowerCase() === 'connection') this.last ||= fields[i + 1] === 'close';
+      else if (name.length === 10 && name.toLowerCase() === 'connection') saysLast ||= fields[i + 1] === 'close';
     }
+    this.last ||= saysLast;
     let more = this.sendDate ? `Date: ${this.#connection.date}\r\n` : '';
     if (!framed) more += 'Transfer-Encoding: chunked\r\n';
     if (!this.last) more += 'Connection: keep-alive\r\n';
-    else if (!fields.includes('connection')) more += 'Connection: close\r\n';
+    else if (!saysLast) more += 'Connection: close\r\n';
     this.#head = headText(status, reasonPhrase, fields, more);
     this.chunkedEncoding = !framed;
     this.headersSent = true;
@@ -112,8 +114,12 @@ export class FastResponse implements ClientResponse {
     }
     this.#head = '';
     if (socket.writableLength === 0) this.#connection.done(this);
-    // Behind all that waits. An error ends the connection, and with it this.
-    else socket.write('', () => this.#connection.done(this));
+    // Behind all that waits. After an error the connection closes, and that is when this is over.
+    else {
+      socket.write('', (error) => {
+        if (error === undefined || error === null) this.#connection.done(this);
+      });
+    }
   }
 
   linger(): void {

@@ -62,6 +62,7 @@ export class TrafficServer {
       date: () => this.#dates.text(options.clock.now()),
       handle: (request, response) => handleRequest(gateway, request, response, false),
       handOver: (socket, bytes) => this.#handOver(socket, bytes),
+      linger: (socket) => void endSoon(socket, LINGER_MS),
     };
     this.#listener = options.tls === null ? createTcpServer({ allowHalfOpen: true, noDelay: true }) : this.#server;
     this.#listen(options);
@@ -177,9 +178,13 @@ export class TrafficServer {
     track(this.#accepted, socket);
     if (tls !== null) return;
     this.#speaksHttp(socket);
-    this.#fast.set(socket, new FastConnection(socket, this.#lane));
+    const fast = new FastConnection(socket, this.#lane);
+    this.#fast.set(socket, fast);
     // A connection that brings nothing takes its place like a head that comes too slowly.
-    const silent = setTimeout(() => this.#connectionOf(socket).fail('request_timeout'), limits.headerTimeoutMs);
+    const silent = setTimeout(() => {
+      fast.stop();
+      this.#connectionOf(socket).fail('request_timeout');
+    }, limits.headerTimeoutMs);
     socket.once('data', () => clearTimeout(silent));
     socket.on('close', () => {
       clearTimeout(silent);

@@ -69,6 +69,7 @@ describe('a request of the simplest kind', () => {
     ['that expects something', `GET / HTTP/1.1\r\n${HOST}Expect: 100-continue\r\n\r\n`],
     ['that offers to upgrade', `GET / HTTP/1.1\r\n${HOST}Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n`],
     ['whose Connection names more', `GET / HTTP/1.1\r\n${HOST}Connection: close, x-a\r\n\r\n`],
+    ['that closes in the words of old proxies', `GET / HTTP/1.1\r\n${HOST}Proxy-Connection: close\r\n\r\n`],
     ['by another method', `POST / HTTP/1.1\r\n${HOST}\r\n`],
     ['of HTTP/1.0', `GET / HTTP/1.0\r\n${HOST}\r\n`],
     ['in absolute form', `GET http://a/ HTTP/1.1\r\n${HOST}\r\n`],

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSocket } from '../support/raw-client.ts';
 import { RawUpstream } from '../support/raw-upstream.ts';
@@ -85,5 +87,45 @@ describe('a connection that changes hands', () => {
     const socket = await openSocket(slow.gateway.port);
     expect(statusesOf(await new Listener(socket).end())).toEqual([408]);
     await slow.gateway.close(0);
+  });
+
+  it('that brought nothing is not served after it has been told so', async () => {
+    const slow = await startSingleApi(upstream.url, { limits: 'header_timeout: 300ms' });
+    const socket = connect({ port: slow.gateway.port, host: '127.0.0.1', allowHalfOpen: true });
+    const listener = new Listener(socket);
+    await listener.until((text) => text.endsWith('}'));
+    socket.write(slow.request('DELETE /late'));
+    expect((await slow.gateway.call('/x', { token: slow.token })).status).toBe(200);
+    socket.destroy();
+    expect(statusesOf(listener.text)).toEqual([408]);
+    expect(seen()).toEqual(['GET /x ']);
+    await slow.gateway.close(0);
+  });
+
+  it('is not served after a drain has ended it', async () => {
+    const held = Promise.withResolvers<Socket>();
+    upstream.answer = ({ target }, socket) => {
+      if (target !== '/slow') return 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n';
+      held.resolve(socket);
+      return null;
+    };
+    const socket = connect({ port: api.gateway.port, host: '127.0.0.1', allowHalfOpen: true });
+    const listener = new Listener(socket);
+    socket.write(api.request('GET /first'));
+    await listener.until(answers(1));
+    const slow = api.gateway.call('/slow', { token: api.token });
+    const waiting = await held.promise;
+    const ended = once(socket, 'end');
+    const closed = api.gateway.running.close();
+    await ended;
+    socket.write(api.request('DELETE /late'));
+    // Its bytes are there before those of the slow answer.
+    await new Promise((resolve) => setImmediate(resolve));
+    waiting.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    expect((await slow).status).toBe(200);
+    await closed;
+    socket.destroy();
+    expect(statusesOf(listener.text)).toEqual([200]);
+    expect((await api.gateway.auditLines()).filter(({ reason }) => reason === 'draining')).toEqual([]);
   });
 });
