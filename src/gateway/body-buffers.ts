@@ -1,4 +1,9 @@
 const SLOT_BYTES = 64 * 1024;
+/**
+ * A shorter part gets memory of its own length: in a slot each, the parts of an answer in chunks of one byte would hold
+ * thousands of times their size.
+ */
+const SHORTEST_IN_SLOT_BYTES = 8 * 1024;
 /** Slots that are kept for the next part; more may be in use. */
 const KEPT_SLOTS = 64;
 
@@ -16,38 +21,42 @@ export interface BodyCopy {
 export class BodyBuffers {
   readonly #free: Slot[] = [];
 
-  /** A part of at most the size of a slot; others get memory of their own. */
+  /** In a slot where it about fills one; others get memory of their own. */
   copyOf(part: Buffer): BodyCopy {
-    const slot =
-      part.length > SLOT_BYTES ? new Slot(this, part.length) : (this.#free.pop() ?? new Slot(this, SLOT_BYTES));
-    return slot.take(part);
+    if (part.length < SHORTEST_IN_SLOT_BYTES || part.length > SLOT_BYTES) return { bytes: Buffer.from(part), written };
+    return (this.#free.pop() ?? new Slot(this)).take(part);
   }
 
   giveBack(slot: Slot): void {
-    if (slot.size === SLOT_BYTES && this.#free.length < KEPT_SLOTS) this.#free.push(slot);
+    if (this.#free.length < KEPT_SLOTS) this.#free.push(slot);
   }
 }
 
 class Slot implements BodyCopy {
-  readonly size: number;
   readonly #owner: BodyBuffers;
-  readonly #memory: Buffer;
-  bytes: Buffer;
+  readonly #memory = Buffer.allocUnsafeSlow(SLOT_BYTES);
+  bytes = this.#memory;
+  /** Lent out: to be given back once, whatever calls. */
+  #taken = false;
 
-  constructor(owner: BodyBuffers, size: number) {
+  constructor(owner: BodyBuffers) {
     this.#owner = owner;
-    this.size = size;
-    this.#memory = Buffer.allocUnsafeSlow(size);
-    this.bytes = this.#memory;
   }
 
   take(part: Buffer): BodyCopy {
     part.copy(this.#memory);
-    this.bytes = part.length === this.size ? this.#memory : this.#memory.subarray(0, part.length);
+    this.bytes = part.length === SLOT_BYTES ? this.#memory : this.#memory.subarray(0, part.length);
+    this.#taken = true;
     return this;
   }
 
   readonly written = (error?: Error | null): void => {
+    if (!this.#taken) return;
+    this.#taken = false;
     if (error === undefined || error === null) this.#owner.giveBack(this);
   };
+}
+
+function written(): void {
+  // Memory that nobody uses again.
 }
