@@ -27,9 +27,6 @@ const MAX_SIZE_LINE_BYTES = 4 * 1024;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
 const FIELDS = /^(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*$/;
 const STATUS_LINE_BYTES_TRIED = 9;
-/** Such a head would never be found complete. */
-const BARE_LF = /(?:^|[^\r])\n/;
-
 const CR = 0x0d;
 const LF = 0x0a;
 
@@ -62,7 +59,6 @@ export class AnswerReader {
   #remaining = 0;
   #keepAlive = false;
   #idleMs: number | null = null;
-  #started = false;
 
   /** An answer is expected. `headOnly`: to HEAD, which has no body (RFC 9110 §9.3.2). */
   expect(sink: AnswerSink, headOnly: boolean): void {
@@ -70,7 +66,6 @@ export class AnswerReader {
     this.#headOnly = headOnly;
     this.#state = State.head;
     this.#pending = '';
-    this.#started = false;
     this.#keepAlive = false;
     this.#idleMs = null;
   }
@@ -80,10 +75,6 @@ export class AnswerReader {
     this.#sink = null;
     this.#state = State.idle;
     this.#keepAlive = false;
-  }
-
-  get idle(): boolean {
-    return this.#state === State.idle;
   }
 
   /** After a complete answer: whether the connection may carry another request (RFC 9112 §9.3). */
@@ -96,15 +87,9 @@ export class AnswerReader {
     return this.#idleMs;
   }
 
-  /** Whether anything of the answer that is expected has arrived. */
-  get started(): boolean {
-    return this.#started;
-  }
-
   /** Takes what has arrived. Throws UpstreamInvalid; nothing more can be read then. */
   read(bytes: Buffer): void {
     let position = 0;
-    this.#started = true;
     while (position < bytes.length) {
       switch (this.#state) {
         case State.head:
@@ -151,7 +136,7 @@ export class AnswerReader {
       if (text.length >= STATUS_LINE_BYTES_TRIED && !text.startsWith('HTTP/1.')) {
         throw new UpstreamInvalid('something that is not HTTP/1.1');
       }
-      if (BARE_LF.test(text)) throw new UpstreamInvalid('lines that end with a bare LF');
+      if (hasBareLf(text, before)) throw new UpstreamInvalid('lines that end with a bare LF');
       this.#pending = text;
       return bytes.length;
     }
@@ -182,7 +167,8 @@ export class AnswerReader {
       return;
     }
     const framing = framingOf(fields, line[1] === '1');
-    this.#keepAlive = framing.keepAlive;
+    // RFC 9112 §6.1: a 204 has neither; one with a body in spite of it would put that in front of the next answer.
+    this.#keepAlive = framing.keepAlive && !(status === 204 && (framing.chunked || framing.length > 0));
     this.#idleMs = framing.idleMs;
     if (this.#headOnly || status === 204 || status === 304) this.#remaining = 0;
     else if (framing.chunked) this.#remaining = -1;
@@ -243,7 +229,7 @@ export class AnswerReader {
     const none = text.startsWith('\r\n');
     const end = none ? -2 : text.indexOf('\r\n\r\n', Math.max(0, before - 3));
     if (end === -1) {
-      if (BARE_LF.test(text)) throw new UpstreamInvalid('lines that end with a bare LF');
+      if (hasBareLf(text, before)) throw new UpstreamInvalid('lines that end with a bare LF');
       if (text.length > LIMITS.trailerBytes) throw new UpstreamInvalid('a trailer section that is too long');
       this.#pending = text;
       return bytes.length;
@@ -260,6 +246,17 @@ export class AnswerReader {
     this.#state = State.idle;
     sink?.onEnd(trailers);
   }
+}
+
+/**
+ * Such a head would never be found complete. Looks at what is new, `from` on, only: of a head that comes byte by byte
+ * all the rest has been looked at.
+ */
+function hasBareLf(text: string, from: number): boolean {
+  for (let at = text.indexOf('\n', from); at >= 0; at = text.indexOf('\n', at + 1)) {
+    if (text[at - 1] !== '\r') return true;
+  }
+  return false;
 }
 
 /** Name and value in turn, from `start` on. Throws where the section is not what RFC 9112 §5 allows. */

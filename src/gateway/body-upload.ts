@@ -27,6 +27,11 @@ export class BodyUpload {
     body.on('error', this.#onError);
   }
 
+  /** All that has come of it is sent, and more is to come. */
+  get awaitsClient(): boolean {
+    return this.#started && !this.complete && this.#socket.writableLength === 0;
+  }
+
   /** Reads the body from now on: the client is invited to send it only when somebody is there to take it. */
   start(): void {
     if (this.#started || this.#stopped) return;
@@ -50,6 +55,8 @@ export class BodyUpload {
   }
 
   readonly #onData = (part: Buffer): void => {
+    // As a chunk it would be the last (RFC 9112 §7.1).
+    if (part.length === 0) return;
     this.#owner.onProgress();
     if (this.#chunked) {
       this.#socket.cork();

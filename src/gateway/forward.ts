@@ -169,9 +169,10 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   onEnd(trailers: readonly string[]): void {
     if (this.exchange.closed || this.#ended) return;
     if (trailers.length > 0 && this.#isCut()) return;
-    this.#ended = true;
     if (this.#held !== null) this.#writeHead();
     if (trailers.length > 0) this.#response.addTrailers(this.#gateway.answers.readTrailers(trailers));
+    // Not before: what fails until here is a failure that the client has to be told.
+    this.#ended = true;
     this.#response.finish();
   }
 

@@ -54,7 +54,7 @@ export class UpstreamConnection implements AnswerSink {
   #pausedByClient = false;
   /**
    * Since when it waits for what comes next: the first check after it began to, monotonic milliseconds. No clock is read
-   * for a request, and nothing ends before its time.
+   * for a request, and no request ends before its time.
    */
   #since = NOT_SEEN;
   #idleMs = DEFAULT_IDLE_MS;
@@ -98,17 +98,21 @@ export class UpstreamConnection implements AnswerSink {
     return call;
   }
 
-  /** Called now and then: ends what is past its time. */
-  check(moment: number): void {
-    if (this.#since === NOT_SEEN) {
-      this.#since = moment;
-      return;
-    }
+  /** Called every `tickMs`: ends what is past its time. */
+  check(moment: number, tickMs: number): void {
+    if (this.#since === NOT_SEEN) this.#since = moment;
     const waited = moment - this.#since;
     if (this.#call === null) {
-      if (waited >= this.#idleMs) this.destroy();
+      // Here late is what is wrong: it may have been idle since the last check, and must not be at the next one, when the
+      // upstream may be closing it while a request is on its way.
+      if (waited + 2 * tickMs > this.#idleMs) this.destroy();
+    } else if (waited === 0) {
+      // A request under way has all of its time from here on.
     } else if (!this.#connected) {
       if (waited >= this.#owner.timeouts.connectMs) this.#fail(new UpstreamTimeout('no connection'));
+    } else if (this.#upload?.awaitsClient === true) {
+      // The upstream has taken all that there is: the time that a client takes to send is not the upstream's.
+      this.#since = NOT_SEEN;
     } else if (!this.#answering && waited >= this.#owner.timeouts.responseMs) {
       this.#fail(new UpstreamTimeout('no answer'));
     }
@@ -182,6 +186,7 @@ export class UpstreamConnection implements AnswerSink {
   }
 
   #onDrain(): void {
+    this.#since = NOT_SEEN;
     this.#upload?.resume();
   }
 

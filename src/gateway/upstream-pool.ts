@@ -96,7 +96,7 @@ export class UpstreamPool implements ConnectionOwner {
     const tick = Math.min(LONGEST_TICK_MS, Math.max(SHORTEST_TICK_MS, Math.min(connectMs, responseMs) / 8));
     const timer = setInterval(() => {
       const moment = this.#options.clock.monotonic();
-      for (const connection of this.#all) connection.check(moment);
+      for (const connection of this.#all) connection.check(moment, tick);
     }, tick);
     timer.unref();
     return timer;

@@ -125,6 +125,13 @@ describe('an answer of an upstream', () => {
     expect(read([answer])).toMatchObject({ invalid: null, ...expected });
   });
 
+  it.each([
+    ['HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n'],
+    ['HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n'],
+  ])('without content that announces some is the last of its connection: %j', (answer) => {
+    expect(read([answer])).toMatchObject({ body: '', trailers: [], keepAlive: false, invalid: null });
+  });
+
   it('to HEAD has no body, whatever it says', () => {
     const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n';
     expect(read([answer], true)).toMatchObject({ body: '', trailers: [], keepAlive: true, invalid: null });
