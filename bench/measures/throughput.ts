@@ -9,7 +9,7 @@ import { inTurns, type Subject, type Summary, summarise } from '../wrk.ts';
 
 const MEASURE = 'GET, 150 bytes, per core';
 const CONNECTIONS = 64;
-const PEERS: readonly PeerName[] = ['nginx', 'nginx-lua', 'caddy', 'fastify-http-proxy', 'http-proxy-3'];
+const PEERS: readonly PeerName[] = ['nginx', 'nginx-lua', 'caddy', 'node-undici', 'fastify-http-proxy', 'http-proxy-3'];
 
 export async function measureThroughput(bench: Bench): Promise<Row[]> {
   const upstream = await startUpstream(bench);

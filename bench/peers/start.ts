@@ -14,7 +14,7 @@ export interface Peer {
   readonly url: string;
 }
 
-export type PeerName = 'nginx' | 'nginx-lua' | 'caddy' | 'fastify-http-proxy' | 'http-proxy-3';
+export type PeerName = 'nginx' | 'nginx-lua' | 'caddy' | 'node-undici' | 'fastify-http-proxy' | 'http-proxy-3';
 
 /** What is missing, and what to do about it. */
 export interface MissingPeer {
@@ -45,6 +45,8 @@ export function isMissing(peer: Peer | MissingPeer): peer is MissingPeer {
 
 /** Null when all that it needs is there. */
 export function lacking(name: PeerName): string | null {
+  // Of the product's own dependencies.
+  if (name === 'node-undici') return null;
   if (name === 'caddy') return findProgram('caddy') === null ? 'apt-get install caddy' : null;
   if (name === 'fastify-http-proxy' || name === 'http-proxy-3') {
     const folder = name === 'http-proxy-3' ? name : '@fastify/http-proxy';
@@ -74,6 +76,7 @@ const STARTERS: Readonly<Record<PeerName, Starter>> = {
       ready: /serving initial configuration/,
     });
   },
+  'node-undici': (bench, port, upstream) => startNode(bench, 'node-undici.js', [port, upstream]),
   'fastify-http-proxy': (bench, port, upstream) => startNode(bench, 'fastify-http-proxy.js', [port, upstream]),
   'http-proxy-3': (bench, port, upstream) => startNode(bench, 'http-proxy-3.js', [port, upstream, PEER_TOKEN]),
 };
