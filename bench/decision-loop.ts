@@ -69,6 +69,8 @@ const PRINCIPAL: Principal = {
   issuedAt: 0,
   expiresAt: Number.MAX_SAFE_INTEGER,
   supersededUntil: null,
+  foreign: null,
+  confirmation: null,
 };
 
 if (import.meta.main) {

@@ -1,20 +1,10 @@
 import { z } from 'zod';
+import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
 import { storeSchema } from './store-schema.ts';
-import {
-  addressRange,
-  authenticationScheme,
-  count,
-  duration,
-  headerName,
-  host,
-  path,
-  port,
-  size,
-  sizeOrNone,
-  timeout,
-  upstreamUrl,
-} from './values.ts';
+import { unique } from './unique-items.ts';
+import { upstreamSchema } from './upstream-schema.ts';
+import { authenticationScheme, duration, headerName, host, path, port } from './values.ts';
 
 const NOT_AVAILABLE = 'not available in this version';
 
@@ -100,45 +90,6 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
 }
 
-function listenSchema(source: SecretSource) {
-  return z
-    .strictObject({
-      host: host().prefault('127.0.0.1').meta({ description: 'Address of the traffic listener.' }),
-      port: port().prefault(8080).meta({ description: 'Port of the traffic listener; 0 takes a free one.' }),
-      tls: z
-        .strictObject({
-          cert: path(source.folder).meta({ description: 'Certificate chain, PEM.' }),
-          key: path(source.folder).meta({ description: 'Private key, PEM.' }),
-          client_ca: path(source.folder)
-            .optional()
-            .meta({ description: 'Certificates of the authorities whose clients are let in, PEM.' }),
-        })
-        .optional()
-        .meta({ description: 'TLS on the traffic listener; without it the listener speaks plain HTTP.' }),
-      trusted_proxies: unique(z.array(addressRange()), (block) => (typeof block === 'string' ? block : null))
-        .prefault([])
-        .meta({ description: 'Addresses and blocks that may set X-Forwarded-* and Forwarded.' }),
-      limits: limitsSchema(),
-    })
-    .prefault({})
-    .meta({ description: 'The listener that takes the traffic.' });
-}
-
-function limitsSchema() {
-  return z
-    .strictObject({
-      header_bytes: size(1024).prefault('16KiB').meta({ description: 'All request headers together.' }),
-      headers: count(1, 1000).prefault(100).meta({ description: 'Number of request headers.' }),
-      body_bytes: sizeOrNone().prefault('none').meta({ description: 'Request body; none for no bound.' }),
-      header_timeout: timeout().prefault('10s').meta({ description: 'For the headers of a request to arrive.' }),
-      request_timeout: timeout().prefault('5m').meta({ description: 'For a whole request to arrive.' }),
-      idle_timeout: timeout().prefault('60s').meta({ description: 'Until an idle connection is closed.' }),
-      connections: count(1, 1_000_000).prefault(10_000).meta({ description: 'Open connections.' }),
-    })
-    .prefault({})
-    .meta({ description: 'Bounds on what a client may send.' });
-}
-
 function tokensSchema(source: SecretSource) {
   return z
     .strictObject({
@@ -175,31 +126,6 @@ function tokensSchema(source: SecretSource) {
     .meta({ description: 'The tokens that this installation issues.' });
 }
 
-function upstreamSchema(source: SecretSource) {
-  return z.strictObject({
-    url: upstreamUrl().meta({ description: 'Origin, with an optional path prefix.' }),
-    preserve_host: z.boolean().prefault(false).meta({ description: "Whether the client's Host is passed on." }),
-    connect_timeout: timeout().prefault('5s').meta({ description: 'For a connection to be made.' }),
-    response_timeout: timeout().prefault('60s').meta({ description: "For the answer's headers to arrive." }),
-    credential: z
-      .strictObject({
-        header: headerName().meta({ description: 'Header that carries the credential.' }),
-        value: secretReference(source)
-          .refine((secret) => /^[\t\x20-\x7e\x80-\xff]+$/.test(secret.reveal()), {
-            error: 'the secret holds characters that cannot stand in a header',
-          })
-          .meta({ description: "The header's whole value." }),
-      })
-      .optional()
-      .meta({ description: 'What the gateway presents to the upstream in place of the token.' }),
-    assertion: z
-      .boolean()
-      .refine((wanted) => !wanted, { error: `signed assertions are ${NOT_AVAILABLE}` })
-      .prefault(false)
-      .meta({ description: 'Signed identity for the upstream. Not available in this version.' }),
-  });
-}
-
 function auditSchema(source: SecretSource) {
   const later = (kind: string) =>
     z.looseObject({
@@ -230,24 +156,4 @@ function auditSchema(source: SecretSource) {
     })
     .prefault({})
     .meta({ description: 'The audit trail.' });
-}
-
-/**
- * Refuses an item that says the same as an earlier one, at its own place; also beside items that are wrong in
- * another way, for which `key` is null.
- */
-function unique<T extends z.ZodType>(array: z.ZodArray<T>, key: (item: unknown) => string | null) {
-  return array.superRefine(
-    (items: readonly unknown[], context) => {
-      const first = new Map<string, number>();
-      for (const [index, item] of items.entries()) {
-        const said = key(item);
-        const earlier = said === null ? undefined : first.get(said);
-        if (earlier !== undefined) {
-          context.addIssue({ code: 'custom', path: [index], message: `the same as item ${earlier + 1} of the list` });
-        } else if (said !== null) first.set(said, index);
-      }
-    },
-    { when: ({ value }) => Array.isArray(value) },
-  );
 }

@@ -136,7 +136,8 @@ function authenticated(
 ): MaybePromise<Verdict> {
   if (!outcome.ok) {
     exchange.tokenId = outcome.tokenId;
-    const refusal = refuse(outcome.reason, outcome.reason === 'token_malformed' ? MISCOPIED : null);
+    const miscopied = outcome.reason === 'token_malformed' ? MISCOPIED : null;
+    const refusal = refuse(outcome.reason, outcome.detail ?? miscopied);
     if (outcome.reason !== 'token_superseded') return refusal;
     return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }

@@ -113,6 +113,8 @@ function principalOf(event: RecordedEvent, token: NonNullable<AccessDetails['tok
     issuedAt,
     expiresAt: Number.POSITIVE_INFINITY,
     supersededUntil: null,
+    foreign: null,
+    confirmation: null,
   };
 }
 

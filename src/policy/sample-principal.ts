@@ -30,5 +30,7 @@ export function samplePrincipal(token: SampleToken, now: number): Principal {
     issuedAt: now - (token.age ?? 0),
     expiresAt: now + 3_600_000,
     supersededUntil: null,
+    foreign: null,
+    confirmation: null,
   };
 }

@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../base/result.ts';
-import type { Principal } from '../model/principal.ts';
+import type { ForeignToken, Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { WhenUnavailable } from '../store/token-store.ts';
 
@@ -13,6 +13,8 @@ export type TokenReason = Extract<
   | 'token_superseded'
   | 'token_wrong_environment'
   | 'token_untrusted'
+  // Whoever vouches for the token cannot be asked: which is no word against the token.
+  | 'store_unavailable'
 >;
 
 export type AuthenticationOutcome =
@@ -31,7 +33,27 @@ export type AuthenticationOutcome =
       readonly generation: number | null;
       /** Class of that token. */
       readonly tokenClass?: string;
+      /** For the client, in place of what the reason says by itself. */
+      readonly detail?: string;
     };
+
+/** Tokens of one kind that somebody else issued. */
+export interface ForeignTokens {
+  /**
+   * Null where the credential is not of this kind, by its syntax alone. An outcome that is `ok` has a principal with `foreign`
+   * set, and `generation` 0. Never throws for what a client can write, and never says 401 because an issuer is silent.
+   */
+  authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null;
+}
+
+/** Which tokens of others have been revoked here. */
+export interface ForeignRevocations {
+  /**
+   * At once while the lease is valid; otherwise the store is asked. `whenUnavailable` as for `TokenReader.find`. Throws (or
+   * rejects with) a Fault `store_unavailable`.
+   */
+  covers(token: ForeignToken, whenUnavailable: WhenUnavailable | null): MaybePromise<boolean>;
+}
 
 /**
  * Turns one raw credential into a principal or a refusal; the only entry to this room. At once where the store is in

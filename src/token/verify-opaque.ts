@@ -67,6 +67,8 @@ function principalOf(record: TokenRecord, superseded: SupersededGeneration | nul
     issuedAt: superseded === null ? (record.rotated_at ?? record.created_at) : record.created_at,
     expiresAt: record.expires_at,
     supersededUntil: superseded === null ? null : superseded.grace_until,
+    foreign: null,
+    confirmation: null,
   };
   if (superseded === null) principals.set(record, principal);
   return principal;

@@ -185,6 +185,8 @@ describe('the data plane', () => {
       issuedAt: Date.now(),
       expiresAt: Date.now() + 3_600_000,
       supersededUntil: null,
+      foreign: null,
+      confirmation: null,
     },
   });
   const few = (): Promise<{ status: number; reason: string | null }> => get('/few', 'Authorization: Bearer x\r\n');

@@ -100,6 +100,8 @@ const user: Principal = {
   issuedAt: 0,
   expiresAt: Number.MAX_SAFE_INTEGER,
   supersededUntil: null,
+  foreign: null,
+  confirmation: null,
 };
 
 /** The target that would be forwarded, or why none is. */

@@ -206,6 +206,8 @@ const principal: fc.Arbitrary<Principal> = fc.record({
   issuedAt: moment,
   expiresAt: moment,
   supersededUntil: fc.option(moment),
+  foreign: fc.constant(null),
+  confirmation: fc.constant(null),
 });
 
 const request: fc.Arbitrary<PolicyRequest> = fc.record({
@@ -295,6 +297,8 @@ describe('a decision', () => {
         issuedAt: now,
         expiresAt: now,
         supersededUntil: null,
+        foreign: null,
+        confirmation: null,
       },
       now,
     };

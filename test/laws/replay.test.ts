@@ -69,6 +69,8 @@ const principal: fc.Arbitrary<Principal> = fc.record({
   issuedAt: moment,
   expiresAt: moment,
   supersededUntil: fc.constant(null),
+  foreign: fc.constant(null),
+  confirmation: fc.constant(null),
 });
 
 const request: fc.Arbitrary<PolicyRequest> = fc.record({

@@ -95,6 +95,8 @@ const principal = {
   issuedAt: T0,
   expiresAt: T0 + 10 * HOUR,
   supersededUntil: null,
+  foreign: null,
+  confirmation: null,
 };
 
 describe.each([

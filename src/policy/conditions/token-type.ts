@@ -8,7 +8,9 @@ const kind = z.enum(TOKEN_TYPES);
 export const tokenType = conditionKind({
   schema: z
     .union([kind, z.array(kind).min(1, 'an empty list matches no token')])
-    .describe('Kinds of token that may pass: opaque (issued here), jwt (of a trusted issuer).'),
+    .describe(
+      'Kinds of token that may pass: opaque (issued here), jwt (of a trusted issuer), introspected (its server was asked).',
+    ),
   compile(value) {
     const kinds = typeof value === 'string' ? [value] : value;
     return {
