@@ -1,16 +1,17 @@
 import { LIMITS } from '../base/limits.ts';
+import { type AnswerFraming, type AnswerHead, AnswerHeads, AnswerMemo } from './answer-heads.ts';
 import { splitFields } from './message-text.ts';
 import { UpstreamInvalid } from './upstream-failure.ts';
 
 /** What hears of an answer while it is read. */
 export interface AnswerSink {
-  /** Interim answers too. `fields`: name and value in turn, latin1, without the white space around values. */
-  onHead(status: number, reasonPhrase: string, fields: string[]): void;
+  /** Interim answers too. */
+  onHead(head: AnswerHead): void;
   /** A part of the body. The bytes are valid during the call only. */
   onBody(part: Buffer): void;
   /** All of the body, which came together with its head; latin1. */
   onWholeBody(body: string): void;
-  /** The answer is complete. `trailers`: as `fields`. */
+  /** The answer is complete. `trailers`: name and value in turn, as the fields of a head. */
   onEnd(trailers: readonly string[]): void;
 }
 
@@ -51,6 +52,7 @@ type State = (typeof State)[keyof typeof State];
  * has two readings has none (`UpstreamInvalid`), and the connection with it.
  */
 export class AnswerReader {
+  readonly #heads: AnswerHeads;
   #state: State = State.idle;
   #sink: AnswerSink | null = null;
   #headOnly = false;
@@ -59,6 +61,10 @@ export class AnswerReader {
   #remaining = 0;
   #keepAlive = false;
   #idleMs: number | null = null;
+
+  constructor(heads: AnswerHeads = new AnswerHeads()) {
+    this.#heads = heads;
+  }
 
   /** An answer is expected. `headOnly`: to HEAD, which has no body (RFC 9110 §9.3.2). */
   expect(sink: AnswerSink, headOnly: boolean): void {
@@ -156,17 +162,14 @@ export class AnswerReader {
     return end;
   }
 
-  #interpret(head: string): void {
-    const line = STATUS_LINE.exec(head);
-    if (line === null) throw new UpstreamInvalid('a status line that is not valid');
-    const status = Number(line[2]);
-    const fields = readFields(head, line[0].length);
-    if (status < 200) {
+  #interpret(text: string): void {
+    const head = this.#heads.get(text, readAnswerHead);
+    const { status, framing } = head;
+    if (framing === null) {
       // RFC 9110 §15.2: followed by the final answer. 101 is only given to those who ask for it.
-      this.#sink?.onHead(status, line[3] ?? '', fields);
+      this.#sink?.onHead(head);
       return;
     }
-    const framing = framingOf(fields, line[1] === '1');
     // RFC 9112 §6.1: a 204 has neither; one with a body in spite of it would put that in front of the next answer.
     this.#keepAlive = framing.keepAlive && !(status === 204 && (framing.chunked || framing.length > 0));
     this.#idleMs = framing.idleMs;
@@ -179,7 +182,7 @@ export class AnswerReader {
       this.#state = State.close;
       this.#keepAlive = false;
     } else this.#state = this.#remaining < 0 ? State.chunkSize : State.length;
-    this.#sink?.onHead(status, line[3] ?? '', fields);
+    this.#sink?.onHead(head);
     if (this.#state === State.length && this.#remaining === 0) this.#finish([]);
   }
 
@@ -266,16 +269,19 @@ function readFields(head: string, start: number): string[] {
   return splitFields(head, start);
 }
 
-interface Framing {
-  readonly chunked: boolean;
-  /** -1 where it is not said. */
-  readonly length: number;
-  readonly keepAlive: boolean;
-  readonly idleMs: number | null;
+/** Throws UpstreamInvalid where it is none, or has two readings. */
+function readAnswerHead(text: string): AnswerHead {
+  const line = STATUS_LINE.exec(text);
+  if (line === null) throw new UpstreamInvalid('a status line that is not valid');
+  const status = Number(line[2]);
+  const reasonPhrase = line[3] ?? '';
+  const fields = readFields(text, line[0].length);
+  if (status < 200) return { status, reasonPhrase, fields, framing: null, memo: null };
+  return { status, reasonPhrase, fields, framing: framingOf(fields, line[1] === '1'), memo: new AnswerMemo() };
 }
 
 /** How the body is delimited (RFC 9112 §6.3) and what becomes of the connection (§9.3). Throws on a second reading. */
-function framingOf(fields: readonly string[], version11: boolean): Framing {
+function framingOf(fields: readonly string[], version11: boolean): AnswerFraming {
   let chunked = false;
   let length = -1;
   let keepAlive = version11;

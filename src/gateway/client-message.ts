@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ResponseOwner } from './gateway-response.ts';
+import type { SectionMemo } from './header-section.ts';
+import type { ResponseHead } from './response-head.ts';
 
 /** What the gateway asks of a request. One with a body is an IncomingMessage of node's. */
 export interface ClientRequest {
@@ -10,11 +12,13 @@ export interface ClientRequest {
   /** `1.1`. */
   readonly httpVersion: string;
   /** Name and value in turn, as they came. */
-  readonly rawHeaders: string[];
+  readonly rawHeaders: readonly string[];
   readonly headers: IncomingHttpHeaders;
   readonly socket: Socket;
   /** All of the body has arrived. */
   readonly complete: boolean;
+  /** Set where the same header section is expected to come again. */
+  readonly memo?: SectionMemo | undefined;
   resume(): unknown;
 }
 
@@ -29,10 +33,11 @@ export interface ClientResponse {
   readonly writableEnded: boolean;
   readonly writableFinished: boolean;
   readonly chunkedEncoding: boolean;
-  sendDate: boolean;
   writeContinue(): void;
   writeInformation(status: number, fields: string[]): unknown;
   writeHead(status: number, reasonPhrase: string, fields: string[]): unknown;
+  /** The head of an upstream's answer, with further fields of the gateway's own. */
+  relayHead(status: number, reasonPhrase: string, head: ResponseHead, own: string[]): unknown;
   flushHeaders(): void;
   /** `written` is called when the bytes are no longer needed, with an error where they could not be written. */
   write(part: Buffer, written?: (error?: Error | null) => void): boolean;

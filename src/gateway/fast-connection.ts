@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { Exchange } from './exchange.ts';
 import { type FastRequest, readFastRequest } from './fast-request.ts';
 import { FastResponse, type FastResponseOwner } from './fast-response.ts';
+import { LastSection } from './header-section.ts';
 
 /** What the requests of a connection are handed to. */
 export interface FastLane {
@@ -24,6 +25,7 @@ export interface FastLane {
 export class FastConnection implements FastResponseOwner {
   readonly socket: Socket;
   readonly #lane: FastLane;
+  readonly #lastSection = new LastSection();
   #response: FastResponse | null = null;
   /** What came while a request was under way. Nothing more is read until that is answered. */
   #waiting: Buffer | null = null;
@@ -96,7 +98,7 @@ export class FastConnection implements FastResponseOwner {
   };
 
   #take(bytes: Buffer): void {
-    const request = readFastRequest(bytes, this.socket, this.#lane.headerBytes);
+    const request = readFastRequest(bytes, this.socket, this.#lane.headerBytes, this.#lastSection);
     if (request === null) {
       this.#release();
       this.#lane.handOver(this.socket, bytes);

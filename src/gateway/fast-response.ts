@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { ClientResponse } from './client-message.ts';
 import type { ResponseOwner } from './gateway-response.ts';
 import { fieldLines, fitIntoLines } from './message-text.ts';
+import type { ResponseHead } from './response-head.ts';
 
 /** What a response needs of the connection that it stands on. */
 export interface FastResponseOwner {
@@ -18,7 +19,6 @@ export class FastResponse implements ClientResponse {
   readonly lingers = false;
   owner: ResponseOwner | null = null;
   turn: { next(): void } | null = null;
-  sendDate = true;
   headersSent = false;
   destroyed = false;
   writableEnded = false;
@@ -44,27 +44,18 @@ export class FastResponse implements ClientResponse {
   }
 
   writeInformation(status: number, fields: string[]): void {
-    this.#connection.socket.write(headText(status, STATUS_CODES[status] ?? '', fields, ''), 'latin1');
+    this.#connection.socket.write(headText(status, STATUS_CODES[status] ?? '', '', fields, ''), 'latin1');
   }
 
   /** Throws where a field would be read as anything but that field. */
   writeHead(status: number, reasonPhrase: string, fields: string[]): void {
-    let framed = status === 204 || status === 304 || this.#toHead;
-    let saysLast = false;
-    this.#bodiless = framed;
-    for (let i = 0; i < fields.length; i += 2) {
-      const name = fields[i] ?? '';
-      if (name.length === 14 && name.toLowerCase() === 'content-length') framed = true;
-      else if (name.length === 10 && name.toLowerCase() === 'connection') saysLast ||= fields[i + 1] === 'close';
-    }
-    this.last ||= saysLast;
-    let more = this.sendDate ? `Date: ${this.#connection.date}\r\n` : '';
-    if (!framed) more += 'Transfer-Encoding: chunked\r\n';
-    if (!this.last) more += 'Connection: keep-alive\r\n';
-    else if (!saysLast) more += 'Connection: close\r\n';
-    this.#head = headText(status, reasonPhrase, fields, more);
-    this.chunkedEncoding = !framed;
-    this.headersSent = true;
+    this.#begin(status, reasonPhrase, '', fields, false, true);
+  }
+
+  /** Throws where a field would be read as anything but that field. */
+  relayHead(status: number, reasonPhrase: string, head: ResponseHead, own: string[]): void {
+    head.lines ??= checkedLines(head.fields);
+    this.#begin(status, reasonPhrase, head.lines, own, head.contentLength >= 0, !head.hasDate);
   }
 
   flushHeaders(): void {
@@ -122,6 +113,33 @@ export class FastResponse implements ClientResponse {
     }
   }
 
+  /** `lines` are valid, and frame the body where `delimited`. */
+  #begin(
+    status: number,
+    reasonPhrase: string,
+    lines: string,
+    fields: readonly string[],
+    delimited: boolean,
+    dated: boolean,
+  ): void {
+    let framed = delimited || status === 204 || status === 304 || this.#toHead;
+    let saysLast = false;
+    this.#bodiless = status === 204 || status === 304 || this.#toHead;
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i] ?? '';
+      if (name.length === 14 && name.toLowerCase() === 'content-length') framed = true;
+      else if (name.length === 10 && name.toLowerCase() === 'connection') saysLast ||= fields[i + 1] === 'close';
+    }
+    this.last ||= saysLast;
+    let more = dated ? `Date: ${this.#connection.date}\r\n` : '';
+    if (!framed) more += 'Transfer-Encoding: chunked\r\n';
+    if (!this.last) more += 'Connection: keep-alive\r\n';
+    else if (!saysLast) more += 'Connection: close\r\n';
+    this.#head = headText(status, reasonPhrase, lines, fields, more);
+    this.chunkedEncoding = !framed;
+    this.headersSent = true;
+  }
+
   linger(): void {
     // Nothing of the request is still to come.
   }
@@ -132,11 +150,21 @@ export class FastResponse implements ClientResponse {
 }
 
 /** With its blank line. Throws where it would not be read as what it is made of. */
-function headText(status: number, reasonPhrase: string, fields: readonly string[], more: string): string {
-  if (!fitIntoLines(fields) || !fitIntoLines([reasonPhrase])) {
-    throw new TypeError('a header field that cannot be written');
-  }
-  return `HTTP/1.1 ${status} ${reasonPhrase}\r\n${fieldLines(fields)}${more}\r\n`;
+function headText(
+  status: number,
+  reasonPhrase: string,
+  lines: string,
+  fields: readonly string[],
+  more: string,
+): string {
+  if (!fitIntoLines([reasonPhrase])) throw new TypeError('a reason phrase that cannot be written');
+  return `HTTP/1.1 ${status} ${reasonPhrase}\r\n${lines}${checkedLines(fields)}${more}\r\n`;
+}
+
+/** Throws where a field would be read as anything but that field. */
+function checkedLines(fields: readonly string[]): string {
+  if (!fitIntoLines(fields)) throw new TypeError('a header field that cannot be written');
+  return fieldLines(fields);
 }
 
 const NOT_ASCII = /[^\x00-\x7f]/;

@@ -1,6 +1,7 @@
 import { IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Reason } from '../model/reason.ts';
+import type { AnswerHead } from './answer-heads.ts';
 import type { ClientResponse } from './client-message.ts';
 import type { Exchange, UpgradeOffer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
@@ -10,8 +11,8 @@ import type { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
 import { BodyAborted, RequestBody } from './request-body.ts';
 import type { RequestHead } from './request-head.ts';
-import { addOwnFields, reasonPhrase } from './response-head.ts';
-import { upstreamHeaders, upstreamPath } from './target.ts';
+import { ownFields, type ResponseHead, reasonPhrase } from './response-head.ts';
+import { type UpstreamFields, upstreamHeaders, upstreamPath } from './target.ts';
 import { isWebSocketAnswer, Tunnel } from './upgrade.ts';
 import type { UpstreamCall } from './upstream-call.ts';
 import { reasonOfFailure, UpstreamInvalid } from './upstream-failure.ts';
@@ -38,7 +39,7 @@ export function forward(gateway: Gateway, permit: Permit, exchange: Exchange): v
     gateway.answer(exchange, refuse(refused));
     return;
   }
-  const fields = upstreamHeaders(gateway, permit, exchange, upstream.options);
+  const fields = upstreamHeaders(gateway, permit, exchange, upstream);
   const body = bodyOf(gateway, exchange);
   const forwarding = new Forwarding(gateway, exchange, body, upstream);
   gateway.streams.enter(forwarding);
@@ -70,8 +71,10 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   readonly #body: RequestBody | null;
   readonly #upstream: Upstream;
   #call: UpstreamCall | null = null;
-  /** Fields of a small answer that wait for its body; null once they are written. */
-  #held: string[] | null = null;
+  /** The head of a small answer that waits for its body; null once it is written. */
+  #held: ResponseHead | null = null;
+  /** The gateway's own fields of the answer, name and value in turn. */
+  #ownFields: string[] = [];
   #statusMessage = '';
   #expectedBytes = -1;
   /** The answer has come before the request's body was complete. */
@@ -95,42 +98,40 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
     this.#upstream = upstream;
   }
 
-  send(target: string, fields: string[], head: RequestHead): void {
+  send(target: string, { lines, fields }: UpstreamFields, head: RequestHead): void {
     const { exchange } = this;
-    const { options, pool, handshakes, host } = this.#upstream;
-    const hostField = options.preserveHost && head.host !== '' ? head.host : host;
+    const { pool, handshakes } = this.#upstream;
     if (exchange.upgrade !== null) {
-      fields.push('host', hostField);
       this.#call = new UpstreamHandshake(handshakes, { target, fields }, this);
       return;
     }
     const chunked = head.framing === 'chunked';
-    fields.push('host', hostField, 'connection', 'keep-alive');
     if (chunked) fields.push('transfer-encoding', 'chunked');
     else if (head.framing === 'length' || EXPECTS_BODY.has(exchange.method)) {
       fields.push('content-length', String(head.contentLength));
     }
-    const request = { method: exchange.method, target, fields, body: this.#body, chunked };
+    const request = { method: exchange.method, target, lines, fields, body: this.#body, chunked };
     this.#call = pool.dispatch(request, this);
   }
 
-  onHead(status: number, phrase: string, raw: string[]): void {
+  onHead(answer: AnswerHead): void {
     const { exchange } = this;
+    const { status } = answer;
     if (exchange.closed || this.#ended) return;
     if (status < 200) {
-      this.#inform(status, raw);
+      this.#inform(answer);
       return;
     }
     this.#answered(status);
     const bodiless = exchange.method === 'HEAD' || status === 204 || status === 304;
-    const head = this.#gateway.answers.read(raw, status, !bodiless && exchange.request.httpVersion === '1.1');
+    const head = this.#gateway.answers.relayed(answer, !bodiless && exchange.request.httpVersion === '1.1');
     if (head === null) throw new UpstreamInvalid('a transfer coding other than chunked');
-    addOwnFields(this.#gateway, exchange, head.fields);
+    const own = ownFields(this.#gateway, exchange);
     this.#early = exchange.bodyPending;
-    if (this.#early || this.#gateway.draining) head.fields.push('connection', 'close');
-    if (head.hasDate) this.#response.sendDate = false;
-    this.#statusMessage = reasonPhrase(phrase);
-    this.#held = head.fields;
+    if (this.#early || this.#gateway.draining) own.push('connection', 'close');
+    this.#statusMessage = reasonPhrase(answer.reasonPhrase);
+    this.#held = head;
+    this.#ownFields = own;
     this.#expectedBytes = bodiless ? 0 : head.contentLength;
     if (this.#expectedBytes >= 0 && this.#expectedBytes <= SMALL_ANSWER_BYTES) return;
     if (this.#isCut()) return;
@@ -196,8 +197,8 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       socket.destroy();
       return;
     }
-    addOwnFields(this.#gateway, exchange, head.fields);
-    this.#join(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields]);
+    const own = ownFields(this.#gateway, exchange);
+    this.#join(offer, socket, ['connection', 'Upgrade', 'upgrade', 'websocket', ...head.fields, ...own]);
   }
 
   /** Must not throw: whoever calls it has no other way to tell the client. */
@@ -291,7 +292,6 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
       return;
     }
     exchange.bytesOut = 0;
-    this.#response.sendDate = true;
     this.#gateway.answer(exchange, refuse(reason));
   }
 
@@ -308,9 +308,10 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   }
 
   #writeHead(): void {
-    const fields = this.#held ?? [];
+    const head = this.#held;
+    if (head === null) return;
     this.#held = null;
-    this.#response.writeHead(this.exchange.status, this.#statusMessage, fields);
+    this.#response.relayHead(this.exchange.status, this.#statusMessage, head, this.#ownFields);
     if (this.#early) this.#response.linger();
   }
 
@@ -325,12 +326,12 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   }
 
   /** An interim answer (RFC 9110 §15.2). `100` ends here: the gateway has invited the body itself. */
-  #inform(status: number, raw: readonly string[]): void {
+  #inform({ status, fields }: AnswerHead): void {
     if (status < 100 || status === 101) throw new UpstreamInvalid(`an answer with the status ${status}`);
     this.#interimAnswers += 1;
     if (this.#interimAnswers > MAX_INTERIM_ANSWERS) throw new UpstreamInvalid('too many interim answers');
     if (status === 100 || this.exchange.request.httpVersion === '1.0') return;
-    const head = this.#gateway.answers.read(raw, status, false);
-    if (head !== null && !this.#response.headersSent) this.#response.writeInformation(status, head.fields);
+    const head = this.#gateway.answers.read(fields, status, false);
+    if (head !== null && !this.#response.headersSent) this.#response.writeInformation(status, [...head.fields]);
   }
 }

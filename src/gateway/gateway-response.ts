@@ -1,5 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Reason } from '../model/reason.ts';
+import type { ResponseHead } from './response-head.ts';
 
 /** What wants to know of a response's progress. One object instead of three closures for each request. */
 export interface ResponseOwner {
@@ -22,6 +23,11 @@ export class GatewayResponse extends ServerResponse<IncomingMessage> {
   finish(body = '', encoding: 'latin1' | 'utf8' = 'utf8'): void {
     if (body === '') this.end();
     else this.end(body, encoding);
+  }
+
+  relayHead(status: number, reasonPhrase: string, head: ResponseHead, own: string[]): void {
+    if (head.hasDate) this.sendDate = false;
+    this.writeHead(status, reasonPhrase, [...head.fields, ...own]);
   }
 
   /**

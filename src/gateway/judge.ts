@@ -54,6 +54,7 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
     head.credential,
     gateway.options.clock.now(),
     exchange.api?.onUnavailable ?? null,
+    exchange.request.memo?.credential ?? null,
   );
   return outcome instanceof Promise
     ? outcome.then((settled) => authenticated(gateway, exchange, policy, match, request, settled))
@@ -67,13 +68,15 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   if (gateway.options.audit.saturated) return refuse('overloaded', 'The audit trail cannot keep up.');
   if (request.rawHeaders.length > gateway.options.limits.headers * 2) return refuse('headers_too_large');
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return refuse('request_malformed');
-  const head = gateway.heads.read(request.rawHeaders, request.httpVersion);
+  const { memo } = request;
+  const head = memo?.head ?? gateway.heads.read(request.rawHeaders, request.httpVersion);
   if (head === null) {
     return refuse('request_malformed', 'The Host, the framing or the Connection of the request is not valid.');
   }
   if (NEVER_FORWARDED.has(exchange.method)) return refuse('request_malformed', 'The method is not served here.');
   // HTTP/1.0 knows no OPTIONS (RFC 1945 §8); RTSP does, and node's parser takes its request lines for HTTP/1.0.
   if (exchange.method === 'OPTIONS' && request.httpVersion === '1.0') return refuse('request_malformed');
+  if (memo !== undefined) memo.head = head;
   exchange.head = head;
   exchange.client = gateway.addresses.client(exchange.peer, head);
   exchange.host = head.hostName;

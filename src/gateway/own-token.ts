@@ -7,7 +7,7 @@ import { withinOwnBlocks } from '../policy/decide.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { refuse } from './refusal.ts';
-import { addOwnFields } from './response-head.ts';
+import { ownFields } from './response-head.ts';
 
 /**
  * The holder's own endpoints: whoever presents a token may look at it, give it a new secret, or end it, without any
@@ -204,8 +204,7 @@ function send(
   if (response.headersSent || response.destroyed) return;
   const length = Buffer.byteLength(text);
   const fields = ['content-type', contentType, 'content-length', String(length), 'cache-control', 'no-store'];
-  addOwnFields(gateway, exchange, fields);
-  fields.push(...more);
+  fields.push(...ownFields(gateway, exchange), ...more);
   if (exchange.bodyPending || gateway.draining) fields.push('connection', 'close');
   exchange.served = true;
   exchange.status = status;

@@ -6,7 +6,7 @@ export type BodyFraming = 'none' | 'length' | 'chunked';
 
 /** What one walk over a request's header section found. `forwarded` is what goes on, name and value in turn. */
 export interface RequestHead {
-  readonly forwarded: string[];
+  readonly forwarded: readonly string[];
   readonly host: string;
   /** The host without its port, in lower case and without a trailing dot: what policies name. */
   readonly hostName: string;

@@ -1,3 +1,4 @@
+import type { AnswerHead } from './answer-heads.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { AnswerFieldKind, AnswerFieldKinds } from './header-kinds.ts';
@@ -5,11 +6,13 @@ import { AnswerFieldKind, AnswerFieldKinds } from './header-kinds.ts';
 /** What one walk over an upstream's header fields found. */
 export interface ResponseHead {
   /** What goes to the client, name and value in turn. */
-  readonly fields: string[];
+  readonly fields: readonly string[];
   /** -1 where the answer has no Content-Length. */
   readonly contentLength: number;
   readonly eventStream: boolean;
   readonly hasDate: boolean;
+  /** `fields` as lines of a head, each with its CRLF; null until somebody has written them. */
+  lines: string | null;
 }
 
 /** Reads the fields of answers and trailers. */
@@ -65,7 +68,16 @@ export class ResponseHeadReader {
       }
     }
     if (trailer !== null && mayTrail && contentLength < 0) fields.push('trailer', trailer);
-    return { fields, contentLength, eventStream, hasDate };
+    return { fields, contentLength, eventStream, hasDate, lines: null };
+  }
+
+  /** The same for an answer whose head may have come before. */
+  relayed({ status, fields, memo }: AnswerHead, mayTrail: boolean): ResponseHead | null {
+    const known = mayTrail ? memo?.relayedWithTrailers : memo?.relayed;
+    if (known !== undefined && known !== null) return known;
+    const head = this.read(fields, status, mayTrail);
+    if (memo !== null) memo[mayTrail ? 'relayedWithTrailers' : 'relayed'] = head;
+    return head;
   }
 
   /** Trailer fields that may follow a body (RFC 9110 §6.5.1): none that frames, routes or authenticates. */
@@ -88,17 +100,18 @@ const DROPPED_FROM_TRAILERS: ReadonlySet<AnswerFieldKind> = new Set([
 ]);
 
 /** The gateway's own fields of an answer: the request's id, and what the token's holder should know (contract of tokens). */
-export function addOwnFields(gateway: Gateway, exchange: Exchange, fields: string[]): void {
-  fields.push('portcullis-request-id', exchange.requestId);
+export function ownFields(gateway: Gateway, exchange: Exchange): string[] {
+  const fields = ['portcullis-request-id', exchange.requestId];
   if (exchange.rateFields !== null) fields.push(...exchange.rateFields);
   const { principal } = exchange;
-  if (principal === null) return;
+  if (principal === null) return fields;
   if (principal.supersededUntil !== null) {
     fields.push('portcullis-token-superseded', new Date(principal.supersededUntil).toISOString());
   }
   if (principal.expiresAt - gateway.options.clock.now() <= gateway.options.expiryWarningMs) {
     fields.push('portcullis-token-expires', new Date(principal.expiresAt).toISOString());
   }
+  return fields;
 }
 
 /** Names of `Connection` that are fields to drop (RFC 9110 §7.6.1); null where there are none. */

@@ -1,8 +1,10 @@
 import type { Principal } from '../model/principal.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
-import type { UpstreamOptions } from './options.ts';
 import type { Permit } from './permit.ts';
+import type { RequestHead } from './request-head.ts';
+import { checkedLines } from './upstream-request-head.ts';
+import type { Upstream } from './upstreams.ts';
 
 /** The path and query that the upstream gets: the canonical ones, under the upstream's own prefix. */
 export function upstreamPath(permit: Permit, exchange: Exchange, prefix: string): string {
@@ -14,30 +16,72 @@ export function upstreamPath(permit: Permit, exchange: Exchange, prefix: string)
   return `${prefix}${path}${exchange.query}`;
 }
 
+/** The header fields of a request to an upstream. */
+export interface UpstreamFields {
+  /** Valid lines, each with its CRLF. */
+  readonly lines: string;
+  /** The others, name and value in turn. */
+  readonly fields: string[];
+}
+
+/** Lines that come again with every request of the same header section and token to the same upstream. */
+export interface UpstreamLines {
+  readonly upstream: Upstream;
+  readonly principal: Principal | null;
+  readonly policyVersion: string | null;
+  readonly lines: string;
+}
+
 /**
- * The header fields that the upstream gets, name and value in turn: the client's own less what ends here, and what
- * only the gateway may say. Framing and Host are not among them: each carrier writes its own.
+ * What the upstream gets: the client's own fields less what ends here, and what only the gateway may say. Framing is not
+ * among them: each carrier writes its own. Throws RequestUnwritable.
  */
 export function upstreamHeaders(
   gateway: Gateway,
   permit: Permit,
   exchange: Exchange,
-  upstream: UpstreamOptions,
-): string[] {
+  upstream: Upstream,
+): UpstreamFields {
   const { head } = exchange;
   if (head === null) throw new TypeError('a request without a head was permitted');
-  const fields = head.forwarded;
+  const own = ['portcullis-request-id', exchange.requestId];
+  if (exchange.traceparent !== null) own.push('traceparent', exchange.traceparent);
+  const { credential } = upstream.options;
+  if (credential !== null) own.push(credential.header, credential.value.reveal());
+  const { memo } = exchange.request;
+  if (memo === undefined)
+    return { lines: '', fields: [...lastingFields(gateway, permit, exchange, head, upstream), ...own] };
+  const { principal } = permit;
+  const { policyVersion } = exchange;
+  let known = memo.upstream;
+  if (known?.principal !== principal || known.policyVersion !== policyVersion || known.upstream !== upstream) {
+    const fields = lastingFields(gateway, permit, exchange, head, upstream);
+    known = { upstream, principal, policyVersion, lines: checkedLines(fields) };
+    memo.upstream = known;
+  }
+  return { lines: known.lines, fields: own };
+}
+
+/** The fields in which a request is like the one before it with the same header section, token and upstream. */
+function lastingFields(
+  gateway: Gateway,
+  permit: Permit,
+  exchange: Exchange,
+  head: RequestHead,
+  { options, host }: Upstream,
+): string[] {
+  const fields = [...head.forwarded];
   withoutOwnTokens(gateway, fields);
   gateway.addresses.describe(fields, head, exchange.peer, gateway.options.tls !== null);
   if (permit.principal !== null) identify(fields, permit.principal, exchange.scopes);
-  fields.push('portcullis-request-id', exchange.requestId);
-  if (exchange.traceparent !== null) fields.push('traceparent', exchange.traceparent);
-  if (upstream.credential !== null) {
+  const { credential } = options;
+  if (credential !== null) {
     for (let i = fields.length - 2; i >= 0; i -= 2) {
-      if (fields[i]?.toLowerCase() === upstream.credential.header) fields.splice(i, 2);
+      if (fields[i]?.toLowerCase() === credential.header) fields.splice(i, 2);
     }
-    fields.push(upstream.credential.header, upstream.credential.value.reveal());
   }
+  fields.push('host', options.preserveHost && head.host !== '' ? head.host : host);
+  if (exchange.upgrade === null) fields.push('connection', 'keep-alive');
   return fields;
 }
 

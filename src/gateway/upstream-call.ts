@@ -1,3 +1,4 @@
+import type { AnswerHead } from './answer-heads.ts';
 import type { RequestBody } from './request-body.ts';
 
 /** One request as it goes to an upstream. */
@@ -5,7 +6,9 @@ export interface UpstreamRequest {
   readonly method: string;
   /** Path and query. */
   readonly target: string;
-  /** Name and value in turn, `host` and the framing included. */
+  /** Lines of the head that have been checked already, each with its CRLF. */
+  readonly lines: string;
+  /** The other fields, name and value in turn, the framing among them. */
   readonly fields: readonly string[];
   /** Sent in chunks where `fields` hold no Content-Length. */
   readonly body: RequestBody | null;
@@ -15,8 +18,8 @@ export interface UpstreamRequest {
 
 /** What hears of an answer. None of them may throw, but `onHead` and `onBody` may throw UpstreamInvalid. */
 export interface UpstreamHandler {
-  /** Interim answers too. `fields`: name and value in turn, latin1. */
-  onHead(status: number, reasonPhrase: string, fields: string[]): void;
+  /** Interim answers too. */
+  onHead(head: AnswerHead): void;
   /** The bytes are valid during the call only. */
   onBody(part: Buffer): void;
   /** All of the body, which came together with its head; latin1. */

@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls';
+import type { AnswerHead, AnswerHeads } from './answer-heads.ts';
 import { AnswerReader, type AnswerSink } from './answer-reader.ts';
 import { BodyUpload } from './body-upload.ts';
 import type { UpstreamCall, UpstreamHandler, UpstreamRequest } from './upstream-call.ts';
@@ -26,6 +27,8 @@ export interface ConnectionOwner {
   readonly timeouts: UpstreamTimeouts;
   /** One buffer for what all connections read: what is read has been dealt with before the next read. */
   readonly buffer: Buffer;
+  /** What answers of this upstream have begun with. */
+  readonly heads: AnswerHeads;
   /** A request is over and another may follow. */
   idle(connection: UpstreamConnection): void;
   /** It has ended. Exactly once. */
@@ -44,7 +47,7 @@ const NOT_SEEN = -1;
 export class UpstreamConnection implements AnswerSink {
   readonly #owner: ConnectionOwner;
   readonly #socket: Socket;
-  readonly #reader = new AnswerReader();
+  readonly #reader: AnswerReader;
   #call: Call | null = null;
   #upload: BodyUpload | null = null;
   #connected = false;
@@ -61,6 +64,7 @@ export class UpstreamConnection implements AnswerSink {
 
   constructor(owner: ConnectionOwner) {
     this.#owner = owner;
+    this.#reader = new AnswerReader(owner.heads);
     this.#socket = open(owner.address, {
       buffer: owner.buffer,
       callback: (count) => this.#onRead(count),
@@ -140,9 +144,9 @@ export class UpstreamConnection implements AnswerSink {
     this.#socket.destroy();
   }
 
-  onHead(status: number, reasonPhrase: string, fields: string[]): void {
-    if (status >= 200) this.#answering = true;
-    this.#call?.handler.onHead(status, reasonPhrase, fields);
+  onHead(head: AnswerHead): void {
+    if (head.status >= 200) this.#answering = true;
+    this.#call?.handler.onHead(head);
   }
 
   onBody(part: Buffer): void {

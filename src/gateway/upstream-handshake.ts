@@ -54,7 +54,14 @@ export class UpstreamHandshake implements UpstreamCall, Dispatcher.DispatchHandl
     _headers: unknown,
     statusMessage?: string,
   ): void {
-    if (!this.#aborted) this.#handler.onHead(status, statusMessage ?? '', textOf(controller.rawHeaders));
+    if (!this.#aborted)
+      this.#handler.onHead({
+        status,
+        reasonPhrase: statusMessage ?? '',
+        fields: textOf(controller.rawHeaders),
+        framing: null,
+        memo: null,
+      });
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import { AnswerHeads } from './answer-heads.ts';
 import type { UpstreamCall, UpstreamHandler, UpstreamRequest } from './upstream-call.ts';
 import {
   type ConnectionOwner,
@@ -31,6 +32,7 @@ export class UpstreamPool implements ConnectionOwner {
   readonly address: UpstreamAddress;
   readonly timeouts: UpstreamTimeouts;
   readonly buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  readonly heads = new AnswerHeads();
   readonly #options: UpstreamPoolOptions;
   readonly #all = new Set<UpstreamConnection>();
   readonly #idle: UpstreamConnection[] = [];

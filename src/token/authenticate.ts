@@ -20,7 +20,13 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const { prefix, environment, pepper, store, foreign } = options;
   const principals: Principals = new WeakMap();
   return {
-    authenticate(credential, now, whenUnavailable = null) {
+    authenticate(credential, now, whenUnavailable = null, memo = null) {
+      // Known to be one of ours, by its syntax: only what its record says now is to be seen.
+      if (memo !== null && memo.id !== null) {
+        const found = store.find(memo.id, whenUnavailable);
+        if (!(found instanceof Promise)) return verifyOpaque(found, memo.digest, environment, now, principals, memo);
+        return found.then((record) => verifyOpaque(record, memo.digest, environment, now, principals, memo));
+      }
       // Longer than any credential that is looked at.
       if (credential.length > LIMITS.credentialBytes) return unprovenRefusal('token_malformed');
       for (const kind of foreign?.kinds ?? []) {
@@ -37,9 +43,13 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       // Ours, made for another environment: nothing to look up here.
       if (parsed.value.environment !== environment) return unprovenRefusal('token_wrong_environment');
       const digest = digestToken(credential, pepper);
+      if (memo !== null) {
+        memo.id = parsed.value.id;
+        memo.digest = digest;
+      }
       const found = store.find(parsed.value.id, whenUnavailable);
-      if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now, principals);
-      return found.then((record): AuthenticationOutcome => verifyOpaque(record, digest, environment, now, principals));
+      if (!(found instanceof Promise)) return verifyOpaque(found, digest, environment, now, principals, memo);
+      return found.then((record) => verifyOpaque(record, digest, environment, now, principals, memo));
     },
     resembles: (credential) => resemblesToken(credential, prefix),
   };

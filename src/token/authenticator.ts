@@ -1,6 +1,7 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { ForeignToken, Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
+import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
 import type { WhenUnavailable } from '../store/token-store.ts';
 
 export type TokenReason = Extract<
@@ -37,6 +38,25 @@ export type AuthenticationOutcome =
       readonly detail?: string;
     };
 
+/**
+ * What was found out about one credential, kept by whoever is presented with the very same one again. Filled in and read by
+ * the authenticator only; it holds the digest, not the credential.
+ */
+export class CredentialMemo {
+  /** Set where it is a token of this gateway and environment, going by its syntax. */
+  id: string | null = null;
+  digest = '';
+  /** The record of which the digest was shown to be a generation, and which one. */
+  record: TokenRecord | null = null;
+  match: GenerationMatch | null = null;
+}
+
+/** The generation of a record that a digest belongs to; `superseded` null: the current one. */
+export interface GenerationMatch {
+  readonly superseded: SupersededGeneration | null;
+  readonly generation: number;
+}
+
 /** Tokens of one kind that somebody else issued. */
 export interface ForeignTokens {
   /**
@@ -57,13 +77,16 @@ export interface ForeignRevocations {
 
 /**
  * Turns one raw credential into a principal or a refusal; the only entry to this room. At once where the store is in
- * this process or the record is remembered. `whenUnavailable` null: as the store is configured. Throws (or rejects with) a Fault `store_unavailable`; a doubt is never a principal.
+ * this process or the record is remembered. `whenUnavailable` null: as the store is configured.
+ * `memo` was given with no other credential before. Throws (or rejects with) a Fault `store_unavailable`; a doubt is never a
+ * principal.
  */
 export interface Authenticator {
   authenticate(
     credential: string,
     now: number,
     whenUnavailable?: WhenUnavailable | null,
+    memo?: CredentialMemo | null,
   ): MaybePromise<AuthenticationOutcome>;
   /** True when the text has the shape of a token of ours (prefix and length), valid or not: such text is never forwarded. */
   resembles(credential: string): boolean;

@@ -1,7 +1,7 @@
 import { equalDigests } from '../base/encoding.ts';
 import type { Principal } from '../model/principal.ts';
 import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
-import type { AuthenticationOutcome, TokenReason } from './authenticator.ts';
+import type { AuthenticationOutcome, CredentialMemo, GenerationMatch, TokenReason } from './authenticator.ts';
 
 type Allowed = Extract<AuthenticationOutcome, { ok: true }>;
 type Refusal = Extract<AuthenticationOutcome, { ok: false }>;
@@ -23,14 +23,19 @@ export function verifyOpaque(
   environment: string,
   now: number,
   principals: Principals = new WeakMap(),
+  memo: CredentialMemo | null = null,
 ): AuthenticationOutcome {
   // No record under this id.
   if (record === null) return unprovenRefusal('token_unknown');
   // A store shared between environments: the record decides, not what the token says about itself.
   if (record.environment !== environment) return unprovenRefusal('token_wrong_environment');
-  const proven = matchGeneration(record, digest);
+  const proven = memo?.record === record ? memo.match : matchGeneration(record, digest);
   // The id exists but the secret is not of any generation: told apart from an unknown id by nobody.
   if (proven === null) return unprovenRefusal('token_unknown');
+  if (memo !== null) {
+    memo.record = record;
+    memo.match = proven;
+  }
   const { superseded, generation } = proven;
   const refuse = (reason: TokenReason): Refusal => ({ ok: false, reason, tokenId: record.id, generation });
   // Revoked stays revoked, whatever else holds.
@@ -83,10 +88,7 @@ function retiresOlder(record: TokenRecord, used: number, now: number): boolean {
   );
 }
 
-function matchGeneration(
-  record: TokenRecord,
-  digest: string,
-): { readonly superseded: SupersededGeneration | null; readonly generation: number } | null {
+function matchGeneration(record: TokenRecord, digest: string): GenerationMatch | null {
   const presented = Buffer.from(digest, 'latin1');
   if (equalDigests(Buffer.from(record.digest, 'latin1'), presented)) {
     return { superseded: null, generation: record.generation };

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { AnswerHeads } from '../../src/gateway/answer-heads.ts';
 import { AnswerReader } from '../../src/gateway/answer-reader.ts';
 import { UpstreamInvalid } from '../../src/gateway/upstream-failure.ts';
 
@@ -12,15 +13,17 @@ interface Read {
 }
 
 /** Reads the pieces, then the end of the connection. */
-function read(pieces: readonly string[], headOnly = false): Read {
+function read(pieces: readonly string[], headOnly = false, before = new AnswerHeads()): Read {
   const heads: [number, string, readonly string[]][] = [];
   let body = '';
   let trailers: readonly string[] | null = null;
   let invalid: string | null = null;
-  const reader = new AnswerReader();
+  const reader = new AnswerReader(before);
   reader.expect(
     {
-      onHead: (status, phrase, fields) => heads.push([status, phrase, fields]),
+      onHead: ({ status, reasonPhrase, fields }) => {
+        heads.push([status, reasonPhrase, fields]);
+      },
       onBody: (part) => {
         body += part.toString('latin1');
       },
@@ -164,6 +167,29 @@ describe('an answer of an upstream', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it('is read alike whatever heads came before it', () => {
+    const answers = [...SOUND, ...UNSOUND].map(([, answer]) => answer);
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...answers), { minLength: 100, maxLength: 200 }), (sequence) => {
+        const before = new AnswerHeads();
+        for (const answer of sequence) expect(read([answer], false, before)).toEqual(read([answer]));
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('is remembered by its head only, and forgotten', () => {
+    const before = new AnswerHeads();
+    const answer = (n: number): string => `HTTP/1.1 200 OK\r\nX: ${n}\r\nContent-Length: 1\r\n\r\n${n % 10}`;
+    for (let n = 0; n < 500; n += 1) {
+      expect(read([answer(n)], false, before)).toMatchObject({
+        body: String(n % 10),
+        heads: [[200, 'OK', expect.arrayContaining([String(n)])]],
+      });
+      expect(read([answer(0)], false, before).heads).toEqual([[200, 'OK', ['X', '0', 'Content-Length', '1']]]);
+    }
   });
 
   it('is told no further once it is stopped in the middle', () => {

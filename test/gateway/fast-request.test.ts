@@ -4,6 +4,7 @@ import { type AddressInfo, connect, Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readFastRequest } from '../../src/gateway/fast-request.ts';
+import { LastSection } from '../../src/gateway/header-section.ts';
 
 interface Read {
   readonly method: string | undefined;
@@ -12,8 +13,8 @@ interface Read {
   readonly last: boolean;
 }
 
-function readFast(text: string): Read | null {
-  const request = readFastRequest(Buffer.from(text, 'latin1'), new Socket(), 16_384);
+function readFast(text: string, before = new LastSection()): Read | null {
+  const request = readFastRequest(Buffer.from(text, 'latin1'), new Socket(), 16_384, before);
   if (request === null) return null;
   const { method, url, rawHeaders, last } = request;
   return { method, url, rawHeaders, last };
@@ -104,6 +105,33 @@ describe('a request of the simplest kind', () => {
     const closing = `HEAD / HTTP/1.1\r\n${HOST}Connection: Close\r\n\r\n`;
     expect(readFast(closing)?.last).toBe(true);
     expect(await readByNode(closing)).toEqual(readFast(closing));
+  });
+
+  it('is read alike whatever came before it on its connection', () => {
+    const line = fc.constantFrom(
+      ...['GET / HTTP/1.1\r\n', 'HEAD /a?b HTTP/1.1\r\n', 'GET /a HTTP/1.1\r\nX: y\r\n', 'GET /a HTTP/1.1\n'],
+      ...['GET /\xe4 HTTP/1.1\r\n', 'POST / HTTP/1.1\r\n', 'GET /.portcullis/token HTTP/1.1\r\n', '', '\r\n', '\n'],
+    );
+    const section = fc.constantFrom(
+      ...[`${HOST}A: b\r\n\r\n`, `${HOST}A: c\r\n\r\n`, 'A: c\r\n\r\n', 'Host: b\r\nA: b\r\n\r\n', '\r\n'],
+      ...[`${HOST}Connection: close\r\n\r\n`, `${HOST}Content-Length: 1\r\n\r\n`, `${HOST}A: b\n\r\n\r\n`],
+    );
+    let again = 0;
+    fc.assert(
+      fc.property(fc.array(fc.tuple(line, section), { minLength: 2, maxLength: 8 }), (requests) => {
+        const before = new LastSection();
+        for (const [first, rest] of requests) {
+          if (before.startIn(Buffer.from(first + rest, 'latin1')) >= 0) again += 1;
+          expect({ first, rest, read: readFast(first + rest, before) }).toEqual({
+            first,
+            rest,
+            read: readFast(first + rest),
+          });
+        }
+      }),
+      { numRuns: 500 },
+    );
+    expect(again).toBeGreaterThan(50);
   });
 
   it('is never one that node reads in another way, whatever is put into it', async () => {

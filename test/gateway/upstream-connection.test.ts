@@ -2,13 +2,21 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type AnswerHead, AnswerHeads } from '../../src/gateway/answer-heads.ts';
 import { RequestBody } from '../../src/gateway/request-body.ts';
 import type { UpstreamHandler, UpstreamRequest } from '../../src/gateway/upstream-call.ts';
 import { type ConnectionOwner, UpstreamConnection } from '../../src/gateway/upstream-connection.ts';
 import { reasonOfFailure } from '../../src/gateway/upstream-failure.ts';
 import { RawUpstream } from '../support/raw-upstream.ts';
 
-const GET: UpstreamRequest = { method: 'GET', target: '/', fields: ['host', 'a'], body: null, chunked: false };
+const GET: UpstreamRequest = {
+  method: 'GET',
+  target: '/',
+  lines: '',
+  fields: ['host', 'a'],
+  body: null,
+  chunked: false,
+};
 const HEAD = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n';
 const TICK_MS = 500;
 
@@ -17,7 +25,7 @@ class Heard implements UpstreamHandler {
   readonly events: string[] = [];
   #waiting: (() => void) | null = null;
 
-  onHead(status: number): void {
+  onHead({ status }: AnswerHead): void {
     this.#note(`head ${status}`);
   }
   onBody(part: Buffer): void {
@@ -62,6 +70,7 @@ describe('a connection to an upstream', () => {
       address: { host: '127.0.0.1', port: Number(new URL(upstream.url).port), tlsName: null },
       timeouts: { connectMs: 5_000, responseMs: 60_000 },
       buffer: Buffer.alloc(64 * 1024),
+      heads: new AnswerHeads(),
       idle: () => {
         idle.times += 1;
       },
@@ -179,6 +188,7 @@ describe('a body on its way to an upstream', () => {
       address: { host: '127.0.0.1', port: Number(new URL(upstream.url).port), tlsName: null },
       timeouts: { connectMs: 5_000, responseMs: 60_000 },
       buffer: Buffer.alloc(64 * 1024),
+      heads: new AnswerHeads(),
       idle: () => undefined,
       gone: () => gone.resolve(),
     });
@@ -191,7 +201,7 @@ describe('a body on its way to an upstream', () => {
     const fields = ['host', 'a', 'content-length', '8'];
     const body = new RequestBody(source, null, null);
     const head = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\n';
-    connection.send({ method: 'POST', target: '/', fields, body, chunked: false }, head, heard);
+    connection.send({ method: 'POST', target: '/', lines: '', fields, body, chunked: false }, head, heard);
     while (upstream.connections[0]?.text.endsWith('half') !== true) await new Promise(setImmediate);
     connection.check(0, TICK_MS);
     connection.check(1_000_000, TICK_MS);

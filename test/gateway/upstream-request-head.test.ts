@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { RequestUnwritable } from '../../src/gateway/upstream-failure.ts';
 import { requestHead } from '../../src/gateway/upstream-request-head.ts';
 
-const REQUEST = { method: 'GET', target: '/a?b', fields: ['host', 'a', 'x', 'b c'], body: null, chunked: false };
+const REQUEST = {
+  method: 'GET',
+  target: '/a?b',
+  lines: '',
+  fields: ['host', 'a', 'x', 'b c'],
+  body: null,
+  chunked: false,
+};
 
 /*
  * `latin1` writes only the low byte of a character: U+010A would leave as a line feed. Whatever came into a field from
