@@ -3,8 +3,8 @@ import { rfc3339 } from '../base/encoding.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
 import { Fault } from '../model/fault.ts';
-import { type ChainHead, sealLine } from './chain.ts';
-import { canonicalEvent, type PrintedObjects } from './event.ts';
+import { BatchSealer, type ChainHead } from './chain.ts';
+import { canonicalEvent, PrintedTexts } from './event.ts';
 import type { Sink } from './sinks/sink.ts';
 
 /** An event waits at most so long for others to be written with it, milliseconds. */
@@ -43,7 +43,8 @@ export interface ChainWriterOptions {
   readonly clock: Clock;
   readonly meter: AuditMeter;
   readonly onFailure: (error: Error) => void;
-  readonly onLines: ((lines: readonly string[]) => void) | null;
+  /** Called with what has been written: lines, each with its line end. The bytes are valid during the call only. */
+  readonly onWritten: ((lines: Buffer) => void) | null;
 }
 
 interface Entry {
@@ -62,7 +63,8 @@ export class ChainWriter {
   readonly chain: string;
   readonly durable: boolean;
   readonly #options: ChainWriterOptions;
-  readonly #printed: PrintedObjects = new WeakMap();
+  readonly #printed = new PrintedTexts();
+  readonly #sealer = new BatchSealer();
   readonly #sizes = new WeakMap<object, number>();
   #head: ChainHead;
   #startDetails: { readonly [name: string]: AuditDetail };
@@ -227,10 +229,10 @@ export class ChainWriter {
     const starting = opening === null ? [] : [this.#chainStart({ ...opening, ...this.#startDetails })];
     const entries = [...starting, ...batch];
     if (entries.length === 0) return;
-    const { lines, written, last } = this.#link(entries);
+    const { bytes, written, last } = this.#link(entries);
     const sync = entries.some((entry) => entry.durable !== null);
     try {
-      await this.#options.sink.append(Buffer.from(`${lines.join('\n')}\n`), sync);
+      await this.#options.sink.append(bytes, sync);
     } catch (error) {
       this.#queue = [...batch, ...this.#queue];
       throw error;
@@ -242,9 +244,9 @@ export class ChainWriter {
     for (let i = 0; i < entries.length; i += 1) {
       this.#options.meter.auditEvent(this.#options.sink.name);
       const place = written[i];
-      if (place !== undefined) entries[i]?.durable?.resolve(place);
+      if (place !== undefined && place !== null) entries[i]?.durable?.resolve(place);
     }
-    this.#options.onLines?.(lines);
+    this.#options.onWritten?.(bytes);
   }
 
   #takeBatch(): Entry[] {
@@ -258,18 +260,16 @@ export class ChainWriter {
     return this.#queue.splice(0, count);
   }
 
-  #link(entries: readonly Entry[]): { lines: string[]; written: Written[]; last: ChainHead } {
-    const lines: string[] = [];
-    const written: Written[] = [];
+  #link(entries: readonly Entry[]): { bytes: Buffer; written: (Written | null)[]; last: ChainHead } {
+    const written: (Written | null)[] = [];
     let { seq, hash } = this.#head;
+    this.#sealer.begin();
     for (const entry of entries) {
       seq += 1;
-      const sealed = sealLine(hash, canonicalEvent(entry.event, this.#timeText(entry.time), seq, this.#printed));
-      hash = sealed.hash;
-      lines.push(sealed.line);
-      written.push({ seq, hash, time: entry.time });
+      hash = this.#sealer.add(hash, canonicalEvent(entry.event, this.#timeText(entry.time), seq, this.#printed));
+      written.push(entry.durable === null ? null : { seq, hash, time: entry.time });
     }
-    return { lines, written, last: { seq, hash } };
+    return { bytes: this.#sealer.take(), written, last: { seq, hash } };
   }
 
   #chainStart(details: { readonly [name: string]: AuditDetail }): Entry {

@@ -41,6 +41,50 @@ export function sealLine(prev: string, canonicalEvent: string): { readonly line:
   return { line: `${canonicalEvent.slice(0, -1)},"prev":"${prev}","hash":"${sealed}"}`, hash: sealed };
 }
 
+/** Bytes of a batch that are made room for at first. */
+const FIRST_BYTES = 64 * 1024;
+/** From here on memory is not kept for the next batch. */
+const KEPT_BYTES = 1024 * 1024;
+const PREV_BYTES = 64;
+
+/** Puts the lines of one batch after the other into memory that is used again: what `take` gives holds until `begin`. */
+export class BatchSealer {
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  /** `prev` and the canonical event, of which the hash is taken. */
+  #hashed = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  #length = 0;
+
+  begin(): void {
+    this.#length = 0;
+    if (this.#bytes.length > KEPT_BYTES) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+    if (this.#hashed.length > KEPT_BYTES) this.#hashed = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  }
+
+  /** The line that `sealLine` makes, with its line end. Returns its hash. */
+  add(prev: string, canonicalEvent: string): string {
+    // A UTF-16 code unit takes at most three bytes of UTF-8.
+    const most = canonicalEvent.length * 3;
+    if (this.#hashed.length < PREV_BYTES + most) this.#hashed = Buffer.allocUnsafeSlow(PREV_BYTES + most);
+    const needed = this.#length + most + TAIL_BYTES + 1;
+    if (this.#bytes.length < needed) {
+      const more = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2));
+      more.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = more;
+    }
+    this.#hashed.write(prev, 0, 'latin1');
+    const end = PREV_BYTES + this.#hashed.write(canonicalEvent, PREV_BYTES, 'utf8');
+    const sealed = hash('sha256', this.#hashed.subarray(0, end), 'hex');
+    this.#bytes.set(this.#hashed.subarray(PREV_BYTES, end - 1), this.#length);
+    this.#length += end - 1 - PREV_BYTES;
+    this.#length += this.#bytes.write(`,"prev":"${prev}","hash":"${sealed}"}\n`, this.#length, 'latin1');
+    return sealed;
+  }
+
+  take(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+}
+
 /** A line of the right form. Whether it is the line that was written, `computedHash === hash` says. */
 export interface SealedLine {
   readonly prev: string;

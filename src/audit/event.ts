@@ -1,7 +1,9 @@
 import { canonicalJson } from '../base/canonical-json.ts';
 import { LIMITS } from '../base/limits.ts';
-import { maskTokens, SHORTEST_MASKED } from '../base/token-mask.ts';
-import type { AuditDetail, AuditEventInput } from '../model/audit-event.ts';
+import { maskTokens } from '../base/token-mask.ts';
+import type { AuditEventInput } from '../model/audit-event.ts';
+import { EventFrames } from './event-frame.ts';
+import { masked, number, type PrintedObjects, quoted, usualObject } from './json-member.ts';
 
 /** An event as it stands in a line: with its place in the chain, and `time` in RFC 3339. */
 export interface AuditEvent extends Omit<AuditEventInput, 'time'> {
@@ -29,10 +31,10 @@ export function canonicalEvent(
   event: AuditEventInput,
   time: string,
   seq: number,
-  printed: PrintedObjects = new WeakMap(),
+  printed: PrintedTexts = new PrintedTexts(),
 ): string {
   try {
-    const text = usualEvent(event, time, seq, printed);
+    const text = printed.frames.text(event, time, seq) ?? usualEvent(event, time, seq, printed.objects);
     if (text !== null && text.length <= LONGEST_TEXT) return text;
     return oddEvent(inOrder(event, time, seq));
   } catch {
@@ -43,8 +45,11 @@ export function canonicalEvent(
   }
 }
 
-/** Objects within details that come again with many events, such as what a token may do, and their texts. */
-export type PrintedObjects = WeakMap<object, string>;
+/** What comes again with many events, as it was printed. */
+export class PrintedTexts {
+  readonly objects: PrintedObjects = new WeakMap();
+  readonly frames = new EventFrames(this.objects);
+}
 
 /** In time and memory proportional to the event. */
 function oddEvent(members: { readonly [name: string]: unknown }): string {
@@ -113,33 +118,6 @@ function usualScalar(value: string | number | boolean | null): string {
   return typeof value === 'number' ? number(value) : String(value);
 }
 
-function usualObject(value: AuditDetail & object, printed: PrintedObjects): string | null {
-  const known = printed.get(value);
-  if (known !== undefined) return known;
-  if (!isInOrder(value, 0)) return null;
-  const text = maskTokens(JSON.stringify(value));
-  // A lone surrogate has no canonical form.
-  if (text.includes('\\ud')) return null;
-  printed.set(value, text);
-  return text;
-}
-
-function masked(value: string): string {
-  return quoted(value.length < SHORTEST_MASKED ? value : maskTokens(value));
-}
-
-/** What stands in JSON in another form than its own, or may do so. */
-const NOT_PLAIN = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
-
-/** As RFC 8785 §3.2.2.2 prints a string, whatever is in it. */
-function quoted(value: string): string {
-  return NOT_PLAIN.test(value) ? JSON.stringify(value.toWellFormed()) : `"${value}"`;
-}
-
-function number(value: number): string {
-  return Number.isFinite(value) ? String(value) : 'null';
-}
-
 /** The members in the order of their names. */
 function inOrder(event: AuditEventInput, time: string, seq: number): { readonly [name: string]: unknown } {
   return {
@@ -170,28 +148,6 @@ function inOrder(event: AuditEventInput, time: string, seq: number): { readonly 
     upstream_ms: event.upstream_ms,
     v: 1,
   };
-}
-
-/**
- * Whether JSON.stringify would print this in canonical form: members in the order of their names, numbers finite. Most
- * details are made that way, and looking costs a tenth of sorting them.
- */
-function isInOrder(value: AuditDetail | undefined, depth: number): boolean {
-  if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value !== 'object' || value === null) return true;
-  if (depth > MAX_DEPTH) return false;
-  if (isList(value)) return value.every((item) => isInOrder(item, depth + 1));
-  let last = '';
-  // Integer-like names come first, in the order of their numbers; where that is not the order of their texts, it shows here.
-  for (const name of Object.keys(value)) {
-    if (name < last || !isInOrder(value[name], depth + 1)) return false;
-    last = name;
-  }
-  return true;
-}
-
-function isList(value: AuditDetail): value is readonly AuditDetail[] {
-  return Array.isArray(value);
 }
 
 /** A copy that canonical JSON can express. */

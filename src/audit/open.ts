@@ -178,7 +178,7 @@ class Log implements OpenedAuditLog {
       clock,
       meter: metrics,
       onFailure: (error) => this.#failed(error),
-      onLines: first ? (lines) => this.#publish(lines) : null,
+      onWritten: first ? (lines) => this.#publish(lines) : null,
     });
   }
 
@@ -191,7 +191,9 @@ class Log implements OpenedAuditLog {
     }
   }
 
-  #publish(lines: readonly string[]): void {
+  #publish(bytes: Buffer): void {
+    if (this.#listeners.size === 0) return;
+    const lines = bytes.toString('utf8').slice(0, -1).split('\n');
     for (const listener of this.#listeners) {
       try {
         for (const line of lines) listener(line);

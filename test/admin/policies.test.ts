@@ -114,7 +114,7 @@ describe('POST /v1/explain', () => {
       { path: 'path', message: 'must not be empty' },
       { path: 'ip', message: 'expected an IP address' },
       { path: 'time', message: expect.stringContaining('expected a time such as') },
-      { path: 'token.type', message: 'expected one of opaque, jwt; did you mean "opaque"?' },
+      { path: 'token.type', message: 'expected one of opaque, jwt, introspected; did you mean "opaque"?' },
       { path: 'token.age', message: expect.stringContaining('expected a duration') },
       { path: 'token.scope', message: 'unknown key "scope"; did you mean "scopes"?' },
       { path: 'methd', message: 'unknown key "methd"; did you mean "method"?' },

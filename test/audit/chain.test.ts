@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GENESIS_HASH, readSealedLine, sealLine } from '../../src/audit/chain.ts';
-import { canonicalEvent } from '../../src/audit/event.ts';
+import { BatchSealer, GENESIS_HASH, readSealedLine, sealLine } from '../../src/audit/chain.ts';
+import { canonicalEvent, PrintedTexts } from '../../src/audit/event.ts';
 import { canonicalJson } from '../../src/base/canonical-json.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { AUDIT_EVENT_TYPES, type AuditEventInput } from '../../src/model/audit-event.ts';
@@ -72,7 +72,7 @@ describe('an event', () => {
       { path: text, host: text, subject: text, owner: text, actor: text, bytes_in: fc.double(), details },
       some,
     );
-    const printed = new WeakMap();
+    const printed = new PrintedTexts();
     fc.assert(
       fc.property(events, (members) => {
         const event = { type: FULL.type, outcome: FULL.outcome, ...members };
@@ -84,6 +84,81 @@ describe('an event', () => {
         const long = canonicalEvent({ ...event, policy: 'p'.repeat(16_384) }, TIME, 3);
         expect({ ...JSON.parse(long), policy: undefined }).toEqual({ ...JSON.parse(written), policy: undefined });
       }),
+    );
+  });
+
+  it('of a request is written as all others are, whatever came before it', () => {
+    const odd = fc.oneof(fc.string({ unit: 'binary', maxLength: 30 }), fc.constant(TOKEN), fc.constant('a"b\\c'));
+    const few = fc.constantFrom('a', 'b', 'J\u00fcrgen');
+    const number = fc.oneof(fc.nat(), fc.double());
+    const tokens = [{ class: 'a', scopes: ['x'] }, { class: 'b', note: TOKEN }, { zz: 1, a: 2 }, { odd: '\ud800' }];
+    const request = fc.record({
+      type: fc.constantFrom('access.allowed', 'access.denied'),
+      outcome: fc.constantFrom('success', 'failure'),
+      api: fc.option(few, { nil: undefined }),
+      rule: fc.option(odd, { nil: undefined }),
+      reason: fc.option(few, { nil: undefined }),
+      subject: fc.option(odd, { nil: undefined }),
+      actor: fc.option(few, { nil: undefined }),
+      owner: fc.option(few, { nil: undefined }),
+      host: few,
+      ip: few,
+      method: few,
+      policy: few,
+      token_id: few,
+      token_type: fc.constantFrom('opaque', 'jwt', undefined),
+      status: fc.constantFrom(200, 404, undefined),
+      path: odd,
+      request_id: odd,
+      trace_id: few,
+      bytes_in: number,
+      bytes_out: number,
+      duration_ms: number,
+      upstream_ms: fc.option(number, { nil: undefined }),
+      details: fc.record(
+        { decided_at: fc.nat(), token: fc.constantFrom(...tokens), rate_limit: few, more: few },
+        { requiredKeys: ['decided_at', 'token'] },
+      ),
+    }) as fc.Arbitrary<AuditEventInput>;
+    fc.assert(
+      fc.property(fc.array(request, { minLength: 10, maxLength: 40 }), (events) => {
+        const printed = new PrintedTexts();
+        for (const event of events) {
+          const written = canonicalEvent(event, TIME, 3, printed);
+          expect(written).toBe(canonicalEvent(event, TIME, 3));
+          expect(canonicalJson(JSON.parse(written))).toBe(written);
+          expect(written).not.toContain(TOKEN);
+          const { details, ...rest } = event;
+          // Without details it goes the other way.
+          const other = JSON.parse(canonicalEvent({ ...rest, details: { decided_at: 0, x: 1 } }, TIME, 3));
+          expect({ ...JSON.parse(written), details: null }).toEqual({ ...other, details: null });
+          expect(JSON.parse(written).details).toEqual(
+            JSON.parse(canonicalEvent({ ...rest, path: undefined, details }, TIME, 3)).details,
+          );
+        }
+      }),
+    );
+  });
+
+  it('is put into a batch as into a line of its own', () => {
+    const sealer = new BatchSealer();
+    const texts = fc.array(fc.string({ unit: 'binary', maxLength: 3000 }), { maxLength: 60 });
+    fc.assert(
+      fc.property(texts, (paths) => {
+        sealer.begin();
+        let prev = GENESIS_HASH;
+        let hash = GENESIS_HASH;
+        const lines = paths.map((path, at) => {
+          const event = canonicalEvent({ ...FULL, path }, TIME, at + 1);
+          const sealed = sealLine(prev, event);
+          prev = sealed.hash;
+          hash = sealer.add(hash, event);
+          return `${sealed.line}\n`;
+        });
+        expect(hash).toBe(prev);
+        expect(sealer.take().toString('utf8')).toBe(lines.join(''));
+      }),
+      { numRuns: 30 },
     );
   });
 
