@@ -120,10 +120,38 @@ describe('an event', () => {
         { requiredKeys: ['decided_at', 'token'] },
       ),
     }) as fc.Arbitrary<AuditEventInput>;
+    const lasting = [
+      'api',
+      'rule',
+      'reason',
+      'subject',
+      'actor',
+      'owner',
+      'host',
+      'ip',
+      'method',
+      'policy',
+      'token_id',
+    ];
+    const values: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+      ...Object.fromEntries(lasting.map((name) => [name, few])),
+      status: fc.constantFrom(200, 404, undefined),
+      outcome: fc.constantFrom('success', 'failure'),
+      type: fc.constantFrom('access.allowed', 'access.denied'),
+      token_type: fc.constantFrom('opaque', 'jwt', undefined),
+    };
+    // One member changes to and fro, all else is as it was.
+    const changes = fc.constantFrom(...Object.keys(values)).chain((name) =>
+      fc.array(
+        (values[name] ?? few).map((value) => ({ [name]: value })),
+        { minLength: 5 },
+      ),
+    );
     fc.assert(
-      fc.property(fc.array(request, { minLength: 10, maxLength: 40 }), (events) => {
+      fc.property(request, changes, (base, sequence) => {
         const printed = new PrintedTexts();
-        for (const event of events) {
+        for (const change of sequence) {
+          const event = { ...base, ...change };
           const written = canonicalEvent(event, TIME, 3, printed);
           expect(written).toBe(canonicalEvent(event, TIME, 3));
           expect(canonicalJson(JSON.parse(written))).toBe(written);
@@ -137,6 +165,7 @@ describe('an event', () => {
           );
         }
       }),
+      { numRuns: 300 },
     );
   });
 
