@@ -133,25 +133,19 @@ describe('an event', () => {
       'policy',
       'token_id',
     ];
-    const values: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
-      ...Object.fromEntries(lasting.map((name) => [name, few])),
-      status: fc.constantFrom(200, 404, undefined),
-      outcome: fc.constantFrom('success', 'failure'),
-      type: fc.constantFrom('access.allowed', 'access.denied'),
-      token_type: fc.constantFrom('opaque', 'jwt', undefined),
-    };
     // One member changes to and fro, all else is as it was.
-    const changes = fc.constantFrom(...Object.keys(values)).chain((name) =>
-      fc.array(
-        (values[name] ?? few).map((value) => ({ [name]: value })),
-        { minLength: 5 },
-      ),
-    );
+    const changes: readonly Partial<AuditEventInput>[] = [
+      ...lasting.flatMap((name) => ['a', 'b', undefined, 'a'].map((value) => ({ [name]: value }))),
+      ...[200, 404, undefined, 200].map((status) => ({ status })),
+      ...(['success', 'failure', 'success'] as const).map((outcome) => ({ outcome })),
+      ...(['access.allowed', 'access.denied', 'access.allowed'] as const).map((type) => ({ type })),
+      ...(['opaque', 'jwt', undefined, 'opaque'] as const).map((token_type) => ({ token_type })),
+    ];
     fc.assert(
-      fc.property(request, changes, (base, sequence) => {
+      fc.property(request, (base) => {
         const printed = new PrintedTexts();
-        for (const change of sequence) {
-          const event = { ...base, ...change };
+        for (const change of changes) {
+          const event: AuditEventInput = { ...base, ...change };
           const written = canonicalEvent(event, TIME, 3, printed);
           expect(written).toBe(canonicalEvent(event, TIME, 3));
           expect(canonicalJson(JSON.parse(written))).toBe(written);
@@ -165,7 +159,6 @@ describe('an event', () => {
           );
         }
       }),
-      { numRuns: 300 },
     );
   });
 
