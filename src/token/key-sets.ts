@@ -12,8 +12,8 @@ export interface KeySet {
   /** Whether a key that was found earlier is still one of the issuer's. */
   holds(key: VerificationKey): boolean;
   /**
-   * Null where nothing newer can be had now. Otherwise resolves, never rejects, when newer keys are there or cannot be had;
-   * many calls at once make one.
+   * Null where nothing newer can be had now. Otherwise resolves, never rejects, when the attempt that is under way, or else a
+   * new one, is over. What was under way may have begun before the caller came to know of a key.
    */
   renew(): Promise<void> | null;
   /** False while no set has been had, or when the last attempt to have one failed: then a missing key says nothing. */
@@ -113,27 +113,13 @@ export class FetchedKeySet implements KeySet {
   }
 
   renew(): Promise<void> | null {
-    if (this.#attempt !== null) return this.#renewAfter(this.#attempt);
-    return this.#maySeek() ? this.#seek() : null;
-  }
-
-  /** What is under way began before the caller came to know of the key, so it may bring an older set. */
-  async #renewAfter(attempt: Promise<void>): Promise<void> {
-    const wasSeeking = this.#isSeeking();
-    await attempt;
-    if (wasSeeking) return;
-    // Somebody else who waited for the same may have begun the next one.
-    if (this.#attempt !== null) await this.#attempt;
-    else if (this.#maySeek()) await this.#seek();
-  }
-
-  #isSeeking(): boolean {
-    return this.#clock.monotonic() - this.#soughtAt < this.#times.coolDownMs;
+    return this.#attempt ?? (this.#maySeek() ? this.#seek() : null);
   }
 
   /** Without any keys there is a timer that tries often enough. */
   #maySeek(): boolean {
-    return this.#loaded && !this.#isSeeking() && !this.#closed.signal.aborted;
+    const cooledDown = this.#clock.monotonic() - this.#soughtAt >= this.#times.coolDownMs;
+    return this.#loaded && cooledDown && !this.#closed.signal.aborted;
   }
 
   #seek(): Promise<void> {

@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { MaybePromise } from '../base/result.ts';
 import { isJsonObject, memberOf, parseStrictJson } from '../base/strict-json.ts';
 import type { Principal } from '../model/principal.ts';
-import type { AuthenticationOutcome, ForeignTokens } from './authenticator.ts';
+import type { AuthenticationOutcome, CredentialMemo, ForeignTokens } from './authenticator.ts';
 import { type JwtClaims, readJwtClaims } from './jwt-claims.ts';
 import { type DecodedJwt, JwtDecoder, looksLikeJwt } from './jwt-decoder.ts';
 import { type JwtHeader, readJwtHeader } from './jwt-header.ts';
@@ -26,6 +26,9 @@ interface Candidate {
   readonly decoded: DecodedJwt;
 }
 
+/** How often newer keys are waited for: for those on their way, which may be older than the token, and for the next. */
+const RENEWALS = 2;
+
 /**
  * JWTs of trusted issuers (RFC 7519, RFC 8725). What a token says is checked before its signature is, so that what would be
  * refused anyway costs no cryptography; no word of it counts before the signature is right. At once for what is remembered,
@@ -44,10 +47,15 @@ class JwtTokens implements ForeignTokens {
     this.#issuers = new Map(issuers.map((each) => [each.issuer, each]));
   }
 
-  authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null {
-    if (!looksLikeJwt(credential)) return null;
-    const digest = this.#decoder.digest(credential);
+  authenticate(
+    credential: string,
+    now: number,
+    memo: CredentialMemo | null = null,
+  ): MaybePromise<AuthenticationOutcome> | null {
+    if (memo?.jwtDigest == null && !looksLikeJwt(credential)) return null;
+    const digest = memo?.jwtDigest ?? this.#decoder.digest(credential);
     if (digest === null) return unprovenRefusal('token_malformed');
+    if (memo !== null) memo.jwtDigest = digest;
     const known = this.#verified.get(digest);
     if (known !== undefined) {
       if (now < known.validUntil && now >= known.validFrom && known.keys.holds(known.key)) return known.outcome;
@@ -79,14 +87,19 @@ class JwtTokens implements ForeignTokens {
   }
 
   #verify(candidate: Candidate): MaybePromise<AuthenticationOutcome> {
-    const { issuer, header, untimely } = candidate;
+    const { untimely } = candidate;
     const settled = this.#verifyWithKnown(candidate);
     if (settled !== null) return settled;
     // For a token that is refused anyway nobody is asked: then it stays unproven.
     if (untimely !== null) return unprovenRefusal(untimely);
-    const renewal = issuer.keys.renew();
-    const unknown = (): AuthenticationOutcome => this.#verifyWithKnown(candidate) ?? withoutKey(issuer, header);
-    return renewal === null ? unknown() : renewal.then(unknown);
+    return this.#verifyWithNewer(candidate, RENEWALS);
+  }
+
+  #verifyWithNewer(candidate: Candidate, renewals: number): MaybePromise<AuthenticationOutcome> {
+    const { issuer, header } = candidate;
+    const renewal = renewals === 0 ? null : issuer.keys.renew();
+    if (renewal === null) return withoutKey(issuer, header);
+    return renewal.then(() => this.#verifyWithKnown(candidate) ?? this.#verifyWithNewer(candidate, renewals - 1));
   }
 
   /** Null where the keys at hand do not settle it. */

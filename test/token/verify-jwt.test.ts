@@ -1,6 +1,7 @@
 import { SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import type { JwsAlgorithm } from '../../src/base/jws-algorithm.ts';
+import { CredentialMemo } from '../../src/token/authenticator.ts';
 import { SecretKeySet } from '../../src/token/key-sets.ts';
 import { createJwtTokens } from '../../src/token/verify-jwt.ts';
 import {
@@ -274,6 +275,21 @@ describe('what is remembered of JWTs', () => {
     expect(tokens.authenticate(token, NOW)).toMatchObject({ ok: true });
     keys.withdrawn = true;
     expect(tokens.authenticate(token, NOW)).toMatchObject({ ok: false, reason: 'token_untrusted' });
+  });
+
+  it('is found again by a memo of the connection, which is no word for the token either', () => {
+    const tokens = createJwtTokens([issuer]);
+    const token = jwt(es256);
+    const memo = new CredentialMemo();
+    const first = tokens.authenticate(token, NOW, memo);
+    expect(memo.jwtDigest).not.toBeNull();
+    expect(tokens.authenticate(token, NOW, memo)).toBe(first);
+    expect(tokens.authenticate(token, NOW + 630_000, memo)).toMatchObject({ ok: false, reason: 'token_expired' });
+    const forged = new CredentialMemo();
+    const other = `${token.slice(0, token.lastIndexOf('.'))}.${encode('x'.repeat(64))}`;
+    for (let time = 0; time < 2; time += 1) {
+      expect(tokens.authenticate(other, NOW, forged)).toMatchObject({ ok: false, reason: 'token_untrusted' });
+    }
   });
 
   it('is no refusal: a forged token never stands for a good one', () => {
