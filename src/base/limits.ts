@@ -33,6 +33,11 @@ export const LIMITS = {
   idempotencyMs: 24 * 3_600_000,
   /** Windows of rate limits that a process keeps in memory; one takes about 260 bytes. */
   rateWindows: 50_000,
+  /** JWTs whose signature is known to be right, and the bytes of their headers and claims together, per process. */
+  verifiedJwts: 20_000,
+  verifiedJwtBytes: 16 * 1024 * 1024,
+  /** Keys of an issuer that a JWT which names none is tried with. */
+  keysTried: 4,
   /** Trailer fields of one message, bytes. */
   trailerBytes: 8 * 1024,
 } as const;

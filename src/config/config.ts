@@ -1,4 +1,5 @@
 import type { Secret } from '../base/secret.ts';
+import type { IssuerConfig } from './issuers.ts';
 
 /** The configuration as the composition root uses it: durations in milliseconds, sizes in bytes, paths absolute. */
 export interface Config {
@@ -10,6 +11,7 @@ export interface Config {
   readonly store: StoreConfig;
   readonly tokens: TokensConfig;
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
+  readonly issuers: readonly IssuerConfig[];
   readonly policies: string;
   readonly audit: { readonly sinks: readonly AuditSinkConfig[]; readonly onFull: 'drop' | 'block' };
   readonly log: { readonly level: LogLevel };

@@ -8,6 +8,7 @@ import { missingFileHint } from '../base/nearest-file.ts';
 import { Secret } from '../base/secret.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
 import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
+import { checkKeyFiles, issuers } from './issuers.ts';
 import { configSchema } from './schema.ts';
 import { errorCode } from './secret-reference.ts';
 
@@ -63,6 +64,7 @@ export function parseConfig(
     ...diagnostics,
     ...checkTls(document),
     ...checkStoreTls(document),
+    ...checkKeyFiles(document),
     ...warnings(document),
   ]);
   const policies = document.damaged(['policies']) ? null : document.value.policies;
@@ -170,6 +172,7 @@ function resolved(document: ConfigDocument, file: string): Config {
       pepper: document.tokens.pepper ?? null,
     },
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
+    issuers: issuers(document.issuers),
     policies: document.policies,
     audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },
     log: document.log,

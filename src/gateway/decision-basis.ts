@@ -51,6 +51,8 @@ function tokenBasis(principal: Principal): NonNullable<AccessDetails['token']> {
     class: principal.class ?? undefined,
     ip: principal.ip.length === 0 ? undefined : principal.ip,
     issued_at: principal.issuedAt,
+    issuer: principal.foreign?.issuer ?? undefined,
+    jti: principal.foreign?.jti ?? undefined,
     roles: principal.roles.length === 0 ? undefined : principal.roles,
     scopes: principal.scopes,
   };

@@ -129,6 +129,8 @@ interface PreflightMatch {
 /** What is wrong most often: a token that was cut, broken over two lines, or pasted with a space in it. */
 const MISCOPIED = 'This is not a whole token: its form or its checksum is wrong. Copy it again, without spaces.';
 
+const BOUND = 'The token is bound to a key (cnf), and proofs of possession are not taken here.';
+
 function authenticated(
   gateway: Gateway,
   exchange: Exchange,
@@ -144,16 +146,21 @@ function authenticated(
     if (outcome.reason !== 'token_superseded') return refusal;
     return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }
+  // A token that is bound to a key is no bearer token, and nothing here asks for a proof yet.
+  if (outcome.principal.confirmation !== null) return refuse('token_untrusted', BOUND);
   exchange.principal = outcome.principal;
   exchange.scopes = effectiveScopes(policy, outcome.principal);
   exchange.tokenId = outcome.principal.tokenId;
-  gateway.options.uses.note({
-    id: outcome.principal.tokenId,
-    at: gateway.options.clock.now(),
-    ip: exchange.client,
-    count: 1,
-    generation: outcome.generation,
-  });
+  // Of tokens of others there is no record that a use could be noted in.
+  if (outcome.principal.foreign === null) {
+    gateway.options.uses.note({
+      id: outcome.principal.tokenId,
+      at: gateway.options.clock.now(),
+      ip: exchange.client,
+      count: 1,
+      generation: outcome.generation,
+    });
+  }
   if (outcome.retiresOlder !== true) return admit(gateway, exchange, policy, match, request, outcome);
   return gateway.options.generations
     .retireOlder(outcome.principal.tokenId, outcome.generation)

@@ -22,6 +22,8 @@ export interface OwnTokenService {
 
 /** Whose token it is; proven, and let in a moment ago. */
 export interface OwnTokenCaller {
+  /** Whom the token speaks for; `foreign` where somebody else issued it. */
+  readonly principal: Principal;
   readonly tokenId: string;
   /** The generation whose secret was presented; an older one has grace left. */
   readonly generation: number;
@@ -106,6 +108,7 @@ export async function serveOwnToken(gateway: Gateway, exchange: Exchange, call: 
     return;
   }
   const caller = {
+    principal,
     tokenId: principal.tokenId,
     generation: call.generation,
     requestId: exchange.requestId,

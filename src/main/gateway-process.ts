@@ -20,8 +20,10 @@ import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { ExpiryLoop } from './expiry-loop.ts';
+import { configuredForeignTokens } from './foreign-tokens.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { openStore } from './open-store.ts';
+import { createForeignOwnTokenService } from './own-foreign-token.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder, SERVE_CACHED } from './policy-holder.ts';
 import { Replication } from './replication.ts';
@@ -122,7 +124,13 @@ async function start(
   if (config.store.onUnavailable === 'serve_cached') {
     log.warn({ max_stale_ms: config.store.maxStaleMs }, SERVE_CACHED);
   }
-  const authenticator = createAuthenticator({ ...tokens, store: reader });
+  const foreign = configuredForeignTokens(config.issuers, { clock, metrics, log });
+  undo.push(() => foreign.close());
+  const authenticator = createAuthenticator({
+    ...tokens,
+    store: reader,
+    ...(foreign.kinds.length === 0 ? {} : { foreign: { kinds: foreign.kinds, revocations: null } }),
+  });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
   undo.push(() => uses.close());
   const gauges = new StoreGauges(store, metrics, log, () => clock.now());
@@ -158,7 +166,7 @@ async function start(
     authenticator,
     generations,
     standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
-    ownToken: createOwnTokenService(lifecycle),
+    ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {
       counter: store,
@@ -263,6 +271,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
   const own = processView(parts);
   siblings?.attend(own, parts.audit);
   const view = siblings === null ? viewOfOne(own) : viewOfAll(own, siblings);
+  // Tokens of others are not taken here: whoever administers holds a token of this gateway.
   const authenticator = createAuthenticator({ ...parts.lifecycle.tokens, store });
   return createAdminServer({
     version: packageVersion(),

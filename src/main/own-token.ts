@@ -19,8 +19,21 @@ const REVOKE_BODY = z.strictObject({ reason: z.string().max(1024).optional() });
 /** What a revocation by the holder says where no reason was given. */
 const HOLDER_REASON = 'revoked by its holder';
 
-/** The lifecycle as the holder of a token may use it. Every answer comes from a fresh read of the store. */
-export function createOwnTokenService(context: LifecycleContext): OwnTokenService {
+/**
+ * The lifecycle as the holder of a token may use it. Every answer comes from a fresh read of the store. Holders of tokens of
+ * others are answered by `foreign`.
+ */
+export function createOwnTokenService(context: LifecycleContext, foreign: OwnTokenService): OwnTokenService {
+  const own = createOwnService(context);
+  const serviceOf = ({ principal }: OwnTokenCaller): OwnTokenService => (principal.foreign === null ? own : foreign);
+  return {
+    show: (caller) => serviceOf(caller).show(caller),
+    rotate: (caller, body) => serviceOf(caller).rotate(caller, body),
+    revoke: (caller, body) => serviceOf(caller).revoke(caller, body),
+  };
+}
+
+function createOwnService(context: LifecycleContext): OwnTokenService {
   return {
     show: async (caller) => {
       const now = context.clock.now();

@@ -51,6 +51,9 @@ export type AccessDetails = {
     readonly ip?: readonly string[];
     /** When its secret was made. */
     readonly issued_at: number;
+    /** Who issued it, and the issuer's name for it (`iss`, `jti`), of a token of others. */
+    readonly issuer?: string;
+    readonly jti?: string;
     readonly roles?: readonly string[];
     readonly scopes: readonly string[];
   };

@@ -30,7 +30,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       // Longer than any credential that is looked at.
       if (credential.length > LIMITS.credentialBytes) return unprovenRefusal('token_malformed');
       for (const kind of foreign?.kinds ?? []) {
-        const outcome = kind.authenticate(credential, now);
+        const outcome = kind.authenticate(credential, now, memo);
         if (outcome !== null) return unlessRevoked(outcome, foreign?.revocations ?? null, whenUnavailable);
       }
       // A JWT (base64url of `{"`…, RFC 7515 §3.1), and no issuer is trusted.

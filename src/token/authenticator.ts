@@ -49,6 +49,8 @@ export class CredentialMemo {
   /** The record of which the digest was shown to be a generation, and which one. */
   record: TokenRecord | null = null;
   match: GenerationMatch | null = null;
+  /** Set where it is a JWT, going by its syntax: the digest of its decoded parts. */
+  jwtDigest: string | null = null;
 }
 
 /** The generation of a record that a digest belongs to; `superseded` null: the current one. */
@@ -62,8 +64,13 @@ export interface ForeignTokens {
   /**
    * Null where the credential is not of this kind, by its syntax alone. An outcome that is `ok` has a principal with `foreign`
    * set, and `generation` 0. Never throws for what a client can write, and never says 401 because an issuer is silent.
+   * `memo` was given with no other credential before.
    */
-  authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null;
+  authenticate(
+    credential: string,
+    now: number,
+    memo?: CredentialMemo | null,
+  ): MaybePromise<AuthenticationOutcome> | null;
 }
 
 /** Which tokens of others have been revoked here. */

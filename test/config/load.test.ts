@@ -71,6 +71,7 @@ describe('a configuration of two keys', () => {
           },
         ],
       ]),
+      issuers: [],
       policies: join(folder, 'rules'),
       audit: { sinks: [{ kind: 'file', path: join(folder, 'data', 'audit.jsonl') }], onFull: 'drop' },
       log: { level: 'info' },
@@ -139,7 +140,6 @@ describe('what is wrong', () => {
     ['workers: 0', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
     ['workers: 1.5', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
     ['workers: many', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
-    ['issuers: [{ issuer: x }]', '1:10: issuers: JWT issuers are not available in this version; leave the list empty'],
     [
       'introspection: [{}]',
       '1:16: introspection: introspection servers are not available in this version; leave the list empty',

@@ -54,7 +54,7 @@ describe('docs/metrics.md', () => {
 
 describe('docs/configuration.md', () => {
   const rows = tableRows(readPage('docs/configuration.md').prose)
-    .filter(([key]) => /^`[a-z_]+(\.|`$)/.test(key ?? ''))
+    .filter(([key]) => /^`[a-z_]+(\.|\[|`$)/.test(key ?? ''))
     .map(([key = '', type = '', byDefault = '', meaning = '']) => ({ key: bare(key), type, byDefault, meaning }));
   const keys = configKeys(configJsonSchema());
 
