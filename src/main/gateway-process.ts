@@ -165,7 +165,8 @@ async function start(
     upstreams: config.upstreams,
     authenticator,
     generations,
-    standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
+    standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
+    isRevoked: (principal) => replication.marks.knows(principal),
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {
@@ -293,7 +294,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     ready: () => view.ready(),
     uses: parts.uses,
     generations: parts.generations,
-    vouchesFor: (tokenId) => parts.replication.standing(tokenId, null) === null,
+    vouchesFor: (principal) => parts.replication.standing(principal, null) === null,
     clock: parts.lifecycle.clock,
     log: parts.log,
   });
