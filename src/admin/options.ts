@@ -17,6 +17,11 @@ export interface AdminOptions {
   readonly store: Store;
   readonly lifecycle: LifecycleContext;
   readonly authenticate: Authenticate;
+  /**
+   * What a token that is spoken about stands for, of whatever kind and revoked or not; never whether its bearer may call here.
+   * Null where tokens of others are not taken.
+   */
+  readonly identify: Authenticate | null;
   readonly policy: PolicySource;
   /** The one reading of a request-target that the traffic listener uses. */
   readonly canonicalise: (target: string) => CanonicalTarget;

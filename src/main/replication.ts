@@ -107,6 +107,11 @@ export class Replication {
     this.#events = events;
   }
 
+  /** What is under way on the traffic listener with tokens of others that fit. */
+  countOpen(fits: (principal: Principal) => boolean): number {
+    return this.#streams?.countForeign(fits) ?? 0;
+  }
+
   async #onChange(id: string, kind: ChangeKind): Promise<number> {
     if (isMarkId(id)) return this.#streams?.closeRevoked() ?? 0;
     if (kind === 'revoked') return (this.#streams?.closeToken(id) ?? 0) + (this.#events?.closeToken(id) ?? 0);
