@@ -4,6 +4,7 @@ import type { Diagnostic } from '../base/diagnostic.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
 import type { Generations } from '../lifecycle/generations.ts';
 import type { Logger } from '../metrics/log.ts';
+import type { Principal } from '../model/principal.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { Store, TokenUse } from '../store/token-store.ts';
 import type { Authenticate } from './authorize.ts';
@@ -16,6 +17,11 @@ export interface AdminOptions {
   readonly store: Store;
   readonly lifecycle: LifecycleContext;
   readonly authenticate: Authenticate;
+  /**
+   * What a token that is spoken about stands for, of whatever kind and revoked or not; never whether its bearer may call here.
+   * Null where tokens of others are not taken.
+   */
+  readonly identify: Authenticate | null;
   readonly policy: PolicySource;
   /** The one reading of a request-target that the traffic listener uses. */
   readonly canonicalise: (target: string) => CanonicalTarget;
@@ -34,7 +40,7 @@ export interface AdminOptions {
   /** The rules of classes about the use of old and new generations. */
   readonly generations: Pick<Generations, 'retireOlder' | 'reused'>;
   /** Whether the token of an open event stream is still good at this very moment, without asking anybody. */
-  readonly vouchesFor: (tokenId: string) => boolean;
+  readonly vouchesFor: (principal: Principal) => boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }

@@ -19,6 +19,8 @@ export const LIMITS = {
   openapiFileBytes: 32 * 1024 * 1024,
   /** Old generations that a token record remembers, so that their reuse is told from an unknown token. */
   supersededGenerations: 16,
+  /** Revocations of tokens of others that are kept at once; one takes about 600 bytes in each process. */
+  revocationMarks: 10_000,
   /** Audit events waiting for a sink. */
   auditQueue: 65_536,
   /** The same, in characters of their text: a few clients with long paths must not fill the memory. */

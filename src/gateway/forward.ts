@@ -254,10 +254,10 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
    * before anything tells it that its lease is over. True: nothing more goes through, in either direction.
    */
   #isCut(): boolean {
-    const { tokenId, principal, api } = this.exchange;
-    if (tokenId === null || principal === null) return false;
+    const { principal, api } = this.exchange;
+    if (principal === null) return false;
     const { standing } = this.#gateway.options;
-    const reason = standing(tokenId, api?.onUnavailable ?? null);
+    const reason = standing(principal, api?.onUnavailable ?? null);
     if (reason !== null) this.#gateway.streams.cut(this, reason);
     return reason !== null;
   }

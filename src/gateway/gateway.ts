@@ -41,7 +41,7 @@ export class Gateway {
     this.heads = new RequestHeadReader(new HeaderKinds(options.accept.map(({ header }) => header)), options.accept);
     this.addresses = new ClientAddresses(options.trustedProxies);
     this.upstreams = new Upstreams(options.upstreams, options.limits.connections, options.clock);
-    this.streams = new LiveStreams(options.metrics, options.clock);
+    this.streams = new LiveStreams(options.metrics, options.clock, options.isRevoked);
     this.rateLimits = new RateLimits(options.rateLimits, options.clock);
   }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi } from '../policy/compiled-policy.ts';
 import type { Exchange } from './exchange.ts';
@@ -33,20 +34,24 @@ export class LiveStreams {
   readonly #revoked = new Set<string>();
   readonly #metrics: Metrics;
   readonly #clock: Clock;
+  readonly #isRevoked: (principal: Principal) => boolean;
   #draining = false;
   /** One timer for all: the earliest end of a token that has had a request under way. */
   #nextExpiry = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(metrics: Metrics, clock: Clock) {
+  /** `isRevoked`: what is known at once of a token that somebody else issued. */
+  constructor(metrics: Metrics, clock: Clock, isRevoked: (principal: Principal) => boolean) {
     this.#metrics = metrics;
     this.#clock = clock;
+    this.#isRevoked = isRevoked;
   }
 
   /** What has become of the request's token since it was looked up. Null: nothing. */
   refusal({ tokenId, principal }: Exchange): Reason | null {
     if (tokenId === null || principal === null) return null;
     if (this.#revoked.size > 0 && this.#revoked.has(tokenId)) return 'token_revoked';
+    if (principal.foreign !== null && this.#isRevoked(principal)) return 'token_revoked';
     return principal.expiresAt <= this.#clock.now() ? 'token_expired' : null;
   }
 
@@ -84,9 +89,31 @@ export class LiveStreams {
     return (this.#byToken.get(tokenId)?.size ?? 0) > 0;
   }
 
-  /** Every token that has something under way. */
+  /** Every token of this gateway that has something under way. */
   tokens(): string[] {
-    return [...this.#byToken].filter(([id, streams]) => id !== '' && streams.size > 0).map(([id]) => id);
+    const foreign = new Set(this.#foreign().map(({ exchange }) => exchange.tokenId));
+    return [...this.#byToken]
+      .filter(([id, streams]) => id !== '' && streams.size > 0 && !foreign.has(id))
+      .map(([id]) => id);
+  }
+
+  /** Whoever has something under way with a token that somebody else issued. */
+  foreignPrincipals(): Principal[] {
+    const principals = this.#foreign().map(({ exchange }) => exchange.principal);
+    return [...new Set(principals.filter((principal) => principal !== null))];
+  }
+
+  /** How much is under way with tokens of others that fit. */
+  countForeign(fits: (principal: Principal) => boolean): number {
+    return this.#foreign().filter(({ exchange: { principal } }) => principal !== null && fits(principal)).length;
+  }
+
+  /** Closes what is under way with tokens of others that are known to be revoked; returns how much that was. */
+  closeRevoked(): number {
+    const revoked = this.#foreign().filter(
+      ({ exchange: { principal } }) => principal !== null && this.#isRevoked(principal),
+    );
+    return this.#close(revoked, 'token_revoked');
   }
 
   /** Closes what is under way of a revoked token, now and from now on; returns how much that was. */
@@ -132,6 +159,18 @@ export class LiveStreams {
     this.#draining = true;
     const endless = this.#all().filter(({ exchange }) => exchange.streaming);
     return this.#close(endless, 'draining');
+  }
+
+  #foreign(): LiveStream[] {
+    const found: LiveStream[] = [];
+    for (const streams of this.#byToken.values()) {
+      for (const stream of streams) {
+        // All streams under one token id are of one kind.
+        if ((stream.exchange.principal?.foreign ?? null) === null) break;
+        found.push(stream);
+      }
+    }
+    return found;
   }
 
   #all(): LiveStream[] {

@@ -4,6 +4,7 @@ import type { MaybePromise } from '../base/result.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
@@ -72,7 +73,9 @@ export interface GatewayOptions {
    * for every part of an answer that does not come whole in one piece, and of a tunnel. `whenUnavailable` null: as the
    * store is configured.
    */
-  readonly standing: (tokenId: string, whenUnavailable: WhenUnavailable | null) => Reason | null;
+  readonly standing: (principal: Principal, whenUnavailable: WhenUnavailable | null) => Reason | null;
+  /** Whether this process knows that a token which somebody else issued is revoked; nothing is asked. */
+  readonly isRevoked: (principal: Principal) => boolean;
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };

@@ -6,6 +6,7 @@ import type { TokenRecord } from '../model/token-record.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { ChangeKind } from '../store/change-log.ts';
 import type { Store, StoredToken } from '../store/token-store.ts';
+import type { ForeignLifecycle } from './mark.ts';
 
 /** What the changes of a token's life need; made once by the composition root. */
 export interface LifecycleContext {
@@ -19,6 +20,8 @@ export interface LifecycleContext {
     /** Key of the digests; null: plain SHA-256. */
     readonly pepper: Uint8Array | null;
   };
+  /** Left out where tokens of others are not taken: then none of them is revoked either. */
+  readonly foreign?: ForeignLifecycle;
   /** The policy in force; null while none could be loaded: then nothing is issued or rotated. */
   policy(): CompiledPolicy | null;
   /**

@@ -17,7 +17,7 @@ export async function revokeMany(
   actor: Actor,
   request: RevokeManyRequest,
 ): Promise<Result<RevokeManyReport, LifecycleError>> {
-  const compiled = compileSelector(context, request.selector);
+  const compiled = compileSelector(context, request.selector, request.presented ?? null);
   const errors = [
     ...(request.reason === null ? [] : checkText('reason', request.reason)),
     ...(compiled.ok ? [] : compiled.error),
@@ -26,6 +26,7 @@ export async function revokeMany(
   const began = context.clock.monotonic();
   const run = new RevocationRun(context, actor, request);
   try {
+    await run.takeForeign(compiled.value.foreign);
     for (let walk = 0; walk < MAX_WALKS; walk += 1) {
       const before = run.changed;
       for await (const stored of candidates(context, compiled.value)) await run.take(stored);

@@ -1,12 +1,16 @@
 import { Fault, type FaultCode } from '../model/fault.ts';
+import type { Principal } from '../model/principal.ts';
 import { statusAt, type TokenRecord } from '../model/token-record.ts';
 import type { StoredToken } from '../store/token-store.ts';
 import type { Actor, LifecycleContext, Propagation } from './context.ts';
+import { type MarkRequest, makeMark, openFor, type PresentedMark, plannedMark, presentMark, TOO_MANY } from './mark.ts';
 import { markRevoked, propagateRevoked, recordRevoked } from './revoke.ts';
 import type { RevocationSelector } from './revoke-selector.ts';
 
 export interface RevokeManyRequest {
   readonly selector: RevocationSelector;
+  /** Whom the selector's `token` speaks for, where it is one of somebody else's that is let in here. */
+  readonly presented?: Principal | null;
   /** Null only where nothing is revoked. */
   readonly reason: string | null;
   /** True: only counts and lists. */
@@ -38,6 +42,10 @@ export interface RevokeManyReport {
   readonly tokens: readonly MatchedToken[];
   /** The first LIST_LENGTH that failed. */
   readonly failures: readonly FailedRevocation[];
+  /** What stands, or would, against tokens of others; there are no records of theirs to count. */
+  readonly marks: readonly (PresentedMark & { readonly repeated: boolean })[];
+  /** In a dry run: what is open in this process with tokens of others that fit. */
+  readonly streams_open: number;
   /** Why it ended before every token had been looked at, or null. */
   readonly interrupted: FaultCode | null;
   /** Over all revocations: the fewest acknowledgements, all closed streams; `elapsed_ms` is that of the whole call. */
@@ -68,6 +76,9 @@ export class RevocationRun {
   /** Revoked in the store, and not yet waited for. */
   #marked: Marked[] = [];
   readonly #spreading: Promise<void>[] = [];
+  readonly #marks: (PresentedMark & { readonly repeated: boolean })[] = [];
+  #marksFailed = 0;
+  #streamsOpen = 0;
   #own: StoredToken | null = null;
   #matched = 0;
   #revoked = 0;
@@ -92,7 +103,29 @@ export class RevocationRun {
 
   /** True once a token may have been changed. */
   get touched(): boolean {
-    return !this.#request.dryRun && this.#revoked + this.#failed > 0;
+    return !this.#request.dryRun && this.#revoked + this.#failed + this.#marks.length + this.#marksFailed > 0;
+  }
+
+  /** Tokens of others first: one entry, which is quick. Never rejects; what failed is in the report. */
+  async takeForeign(request: MarkRequest | null): Promise<void> {
+    const { foreign, clock } = this.#context;
+    if (request === null || foreign === undefined) return;
+    const { dryRun, reason, presented = null } = this.#request;
+    const mark = plannedMark(foreign, request, { actor: this.#actor, reason, now: clock.now() });
+    if (dryRun) {
+      this.#streamsOpen = openFor(foreign, mark);
+      this.#marks.push({ ...presentMark(mark), repeated: false });
+      return;
+    }
+    try {
+      const made = await makeMark(this.#context, foreign, this.#actor, mark, presented);
+      if (made === null) throw new Fault('conflict', TOO_MANY);
+      this.#marks.push({ ...presentMark(made.mark), repeated: made.repeated });
+      this.#reached(made.propagation);
+    } catch (cause) {
+      this.#marksFailed += 1;
+      this.#noteFailure(mark.id, cause);
+    }
   }
 
   /** Begins with a token that fits; waits while too many are under way. Rejects once the store is lost. */
@@ -154,6 +187,8 @@ export class RevocationRun {
       failed: dryRun ? 0 : this.#matched - this.#revoked - this.#already,
       tokens: this.#tokens,
       failures: this.#failures,
+      marks: this.#marks,
+      streams_open: this.#streamsOpen,
       interrupted: this.#lost?.code ?? null,
       propagation: {
         replicas: this.#replicas,
@@ -205,9 +240,7 @@ export class RevocationRun {
         this.#context,
         tokens.map(({ id }) => id),
       );
-      this.#replicas = Math.max(this.#replicas, propagation.replicas);
-      this.#acknowledged = Math.min(this.#acknowledged, propagation.acknowledged);
-      this.#streams += propagation.streams_closed;
+      this.#reached(propagation);
       // The events of the last ones may still be on their way to the disk: their failure is counted there.
       await Promise.all(this.#underWay);
       this.#revoked += tokens.filter(({ revokedBefore, failed }) => !revokedBefore && !failed).length;
@@ -216,13 +249,22 @@ export class RevocationRun {
     }
   }
 
+  #reached({ replicas, acknowledged, streams_closed }: Propagation): void {
+    this.#replicas = Math.max(this.#replicas, replicas);
+    this.#acknowledged = Math.min(this.#acknowledged, acknowledged);
+    this.#streams += streams_closed;
+  }
+
   #failedFor(token: Marked, cause: unknown): void {
     if (token.failed) return;
     token.failed = true;
-    const fault = cause instanceof Fault ? cause : new Fault('internal', 'something went wrong', { cause });
     this.#failed += 1;
     if (token.revokedBefore) this.#already -= 1;
-    const { id } = token;
+    this.#noteFailure(token.id, cause);
+  }
+
+  #noteFailure(id: string, cause: unknown): void {
+    const fault = cause instanceof Fault ? cause : new Fault('internal', 'something went wrong', { cause });
     if (this.#failures.length < LIST_LENGTH) this.#failures.push({ id, reason: fault.code, message: fault.message });
     if (fault.code === 'store_unavailable' || fault.code === 'store_full') this.#lost ??= fault;
   }

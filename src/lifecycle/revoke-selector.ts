@@ -1,11 +1,13 @@
 import { type AddressRange, parseAddress, rangeContains } from '../base/address-range.ts';
 import { equalDigests } from '../base/encoding.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import type { Principal } from '../model/principal.ts';
 import type { TokenRecord } from '../model/token-record.ts';
 import type { Store, StoredToken } from '../store/token-store.ts';
 import { digestToken, parseToken } from '../token/opaque-format.ts';
 import type { FieldError, LifecycleContext } from './context.ts';
 import { parseIpBlock } from './ip-block.ts';
+import { type MarkRequest, requestForToken } from './mark.ts';
 import { parseTimestamp } from './timestamp.ts';
 
 const PAGE = 500;
@@ -15,11 +17,11 @@ export interface RevocationSelector {
   readonly subject?: string;
   readonly owner?: string;
   readonly class?: string;
-  /** Id of a token. */
+  /** Id of a token; of a token of somebody else its `jti`. */
   readonly jti?: string;
-  /** Of JWTs; tokens of this gateway have none, so it fits nothing here. */
+  /** Of tokens of others; those of this gateway have none, so that it fits none of them. */
   readonly issuer?: string;
-  /** RFC 3339, exclusive. By `created_at`: whoever stole a token may have rotated it since. */
+  /** RFC 3339, exclusive. By `created_at`, for whoever stole a token may have rotated it since; of tokens of others by `iat`. */
   readonly issued_before?: string;
   /** An address or CIDR block, in which the token, or one of its older generations, was last used. */
   readonly seen_from?: string;
@@ -37,11 +39,14 @@ export interface Selection {
   readonly possible: boolean;
   /** True where tokens that do not exist yet could fit. */
   readonly open: boolean;
+  /** What it selects of the tokens that others issued; null: none of them. */
+  readonly foreign: MarkRequest | null;
 }
 
 export function compileSelector(
   context: LifecycleContext,
   selector: RevocationSelector,
+  presented: Principal | null = null,
 ): Result<Selection, readonly FieldError[]> {
   const errors: FieldError[] = [];
   const given = Object.values(selector).filter((value) => value !== undefined);
@@ -89,7 +94,29 @@ export function compileSelector(
     id,
     possible,
     open: id === null && !inThePast,
+    foreign: foreignRequest(selector, before, presented),
   });
+}
+
+/** Tokens of others have neither owner nor class here, and nobody notes from where they are used. */
+function foreignRequest(
+  selector: RevocationSelector,
+  issuedBefore: number | null,
+  presented: Principal | null,
+): MarkRequest | null {
+  const { subject = null, jti = null, issuer = null, owner, class: name, seen_from, token } = selector;
+  if (owner !== undefined || name !== undefined || seen_from !== undefined) return null;
+  const request = { tokenId: null, subject, jti, issuer, issuedBefore, expiresAt: null };
+  if (token === undefined) return request;
+  // Whose issuer nobody has asked about it, or not one of others.
+  if (presented === null || presented.foreign === null) return null;
+  const { foreign } = presented;
+  const fits =
+    (subject === null || subject === foreign.subject) &&
+    (jti === null || jti === foreign.jti) &&
+    (issuer === null || issuer === foreign.issuer) &&
+    (issuedBefore === null || foreign.issuedAt === null || foreign.issuedAt < issuedBefore);
+  return fits ? requestForToken(presented) : null;
 }
 
 const NO_SELECTOR =

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import type { AdminOptions } from '../admin/options.ts';
 import { type AdminServer, createAdminServer } from '../admin/server.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import { openAuditLog } from '../audit/open.ts';
@@ -18,8 +19,10 @@ import type { Logger } from '../metrics/log.ts';
 import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
+import type { ForeignTokens } from '../token/authenticator.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { ExpiryLoop } from './expiry-loop.ts';
+import { foreignLifecycle } from './foreign-lifecycle.ts';
 import { configuredForeignTokens } from './foreign-tokens.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { openStore } from './open-store.ts';
@@ -124,13 +127,11 @@ async function start(
   if (config.store.onUnavailable === 'serve_cached') {
     log.warn({ max_stale_ms: config.store.maxStaleMs }, SERVE_CACHED);
   }
-  const foreign = configuredForeignTokens(config.issuers, { clock, metrics, log });
-  undo.push(() => foreign.close());
-  const authenticator = createAuthenticator({
-    ...tokens,
-    store: reader,
-    ...(foreign.kinds.length === 0 ? {} : { foreign: { kinds: foreign.kinds, revocations: null } }),
-  });
+  const others = configuredForeignTokens(config.issuers, { clock, metrics, log });
+  undo.push(() => others.close());
+  const { kinds } = others;
+  const foreign = { kinds, revocations: replication.marks };
+  const authenticator = createAuthenticator({ ...tokens, store: reader, ...(kinds.length === 0 ? {} : { foreign }) });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
   undo.push(() => uses.close());
   const gauges = new StoreGauges(store, metrics, log, () => clock.now());
@@ -149,6 +150,7 @@ async function start(
       revocationPropagationSeconds: (seconds) => metrics.revocationPropagationSeconds(seconds),
     },
     tokens,
+    ...(kinds.length === 0 ? {} : { foreign: foreignLifecycle(config.issuers, false, replication) }),
     policy: () => policy.current(),
     propagate: (ids, kind) => replica.propagate(ids, kind),
     spread: (id) => replica.propagate([id], 'changed'),
@@ -165,8 +167,9 @@ async function start(
     upstreams: config.upstreams,
     authenticator,
     generations,
-    standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
-    ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
+    standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
+    isRevoked: (principal) => replication.marks.knows(principal),
+    ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService(lifecycle)),
     policy,
     rateLimits: {
       counter: store,
@@ -202,6 +205,7 @@ async function start(
     uses,
     traffic,
     lifecycle,
+    kinds,
     generations,
     startedAt,
     storeState,
@@ -259,6 +263,7 @@ interface AdminParts {
   readonly uses: UsageNotes;
   readonly traffic: TrafficServer;
   readonly lifecycle: LifecycleContext;
+  readonly kinds: readonly ForeignTokens[];
   readonly generations: Generations;
   readonly startedAt: number;
   readonly storeState: { readonly up: boolean };
@@ -279,6 +284,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     store,
     lifecycle: parts.lifecycle,
     authenticate: (credential, now) => authenticator.authenticate(credential, now),
+    identify: identifierOf(parts),
     policy: {
       current: () => policy.current(),
       state: () => policy.state(),
@@ -293,10 +299,17 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
     ready: () => view.ready(),
     uses: parts.uses,
     generations: parts.generations,
-    vouchesFor: (tokenId) => parts.replication.standing(tokenId, null) === null,
+    vouchesFor: (principal) => parts.replication.standing(principal, null) === null,
     clock: parts.lifecycle.clock,
     log: parts.log,
   });
+}
+
+/** Null where tokens of others are not taken. */
+function identifierOf({ kinds, lifecycle, store }: AdminParts): AdminOptions['identify'] {
+  if (kinds.length === 0) return null;
+  const identifier = createAuthenticator({ ...lifecycle.tokens, store, foreign: { kinds, revocations: null } });
+  return (credential, now) => identifier.authenticate(credential, now);
 }
 
 function processView(parts: AdminParts): ProcessView {

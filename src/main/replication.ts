@@ -3,12 +3,15 @@ import type { StoreConfig } from '../config/config.ts';
 import type { LiveStreams } from '../gateway/live-streams.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { TokenRecord } from '../model/token-record.ts';
 import { CachedReader } from '../store/cached-reader.ts';
 import type { ChangeKind } from '../store/change-log.ts';
+import { KnownMarks } from '../store/known-marks.ts';
 import { Lease } from '../store/lease.ts';
 import { Replica } from '../store/replica.ts';
+import { isMarkId } from '../store/revocation-marks.ts';
 import type { Store, WhenUnavailable } from '../store/token-store.ts';
 
 /** Records that are read at once when everything under way is looked at anew. */
@@ -40,6 +43,8 @@ export interface FollowedEvents {
 export class Replication {
   readonly reader: CachedReader;
   readonly replica: Replica;
+  /** The revocations of tokens that others issued. */
+  readonly marks: KnownMarks;
   readonly #parts: ReplicationParts;
   /** Of the admin listener, which comes last. */
   #events: FollowedEvents | null = null;
@@ -68,9 +73,18 @@ export class Replication {
       onUnavailable: config.onUnavailable,
       maxStaleMs: config.maxStaleMs,
     });
+    this.marks = new KnownMarks({
+      store,
+      lease,
+      leaseMs: config.leaseMs,
+      clock,
+      reader: this.reader,
+      onStaleAnswer: () => this.#onStaleAnswer(),
+    });
     this.replica = new Replica({
       log: store,
       reader: this.reader,
+      marks: this.marks,
       lease,
       leaseMs: config.leaseMs,
       clock,
@@ -93,13 +107,20 @@ export class Replication {
     this.#events = events;
   }
 
+  /** What is under way on the traffic listener with tokens of others that fit. */
+  countOpen(fits: (principal: Principal) => boolean): number {
+    return this.#streams?.countForeign(fits) ?? 0;
+  }
+
   async #onChange(id: string, kind: ChangeKind): Promise<number> {
+    if (isMarkId(id)) return this.#streams?.closeRevoked() ?? 0;
     if (kind === 'revoked') return (this.#streams?.closeToken(id) ?? 0) + (this.#events?.closeToken(id) ?? 0);
     const followed = (await this.#events?.review(id)) ?? 0;
     return followed + (this.#streams?.has(id) === true ? await this.#review(id) : 0);
   }
 
   async #onFlush(): Promise<void> {
+    this.#streams?.closeRevoked();
     await this.#events?.review(null);
     const ids = this.#streams?.tokens() ?? [];
     for (let start = 0; start < ids.length; start += BATCH) {
@@ -128,15 +149,30 @@ export class Replication {
    * waits for this process; without one the embedded store is read, as each request would be. Redis cannot be read at
    * once, so that its answer would come after the moment.
    */
-  standing(tokenId: string, whenUnavailable: WhenUnavailable | null): Reason | null {
+  standing(principal: Principal, whenUnavailable: WhenUnavailable | null): Reason | null {
     const { clock } = this.#parts;
     const wall = clock.now();
     if (this.#lease.valid(clock.monotonic(), wall)) return null;
-    const record = this.#readAtOnce(tokenId);
+    if (principal.foreign !== null) return this.#foreignStanding(principal, whenUnavailable, wall);
+    const record = this.#readAtOnce(principal.tokenId);
     if (record === undefined) return this.reader.mayServeStale(whenUnavailable) ? null : 'store_unavailable';
     if (record === null) return 'token_unknown';
     if (record.revoked_at !== null) return 'token_revoked';
     return record.expires_at <= wall ? 'token_expired' : null;
+  }
+
+  /** There is no record of it, only of its revocation. */
+  #foreignStanding(principal: Principal, whenUnavailable: WhenUnavailable | null, wall: number): Reason | null {
+    const covered = this.#markedAtOnce(principal);
+    if (covered === true) return 'token_revoked';
+    if (covered === undefined && !this.reader.mayServeStale(whenUnavailable)) return 'store_unavailable';
+    return principal.expiresAt <= wall ? 'token_expired' : null;
+  }
+
+  /** Undefined where that cannot be had. */
+  #markedAtOnce(principal: Principal): boolean | undefined {
+    if (this.#parts.store.kind === 'embedded') return this.marks.coversAtOnce(principal);
+    return this.marks.knows(principal) ? true : undefined;
   }
 
   /** Undefined where that cannot be had: of Redis, and of a file that cannot be read. */
@@ -183,6 +219,10 @@ export class Replication {
       else if (record.revoked_at !== null) streams.closeToken(id);
       else streams.expireAt(id, record.expires_at);
     }
+    for (const principal of streams.foreignPrincipals()) {
+      if (this.#markedAtOnce(principal) === undefined) return false;
+    }
+    streams.closeRevoked();
     this.#lookedAt = now;
     // Each of them that cannot be checked ends.
     this.#events?.review(null).catch((error: unknown) => log.error({ err: error }, 'event streams were not checked'));

@@ -10,6 +10,7 @@ import {
   logNumber,
   type Muster,
 } from './change-log.ts';
+import type { KnownMarks } from './known-marks.ts';
 import { type Lease, momentOf, type Step, stepAfter } from './lease.ts';
 import { ReportHints } from './report-hints.ts';
 
@@ -34,10 +35,15 @@ const HEARD = 100;
 export interface ReplicaOptions {
   readonly log: ChangeLog;
   readonly reader: CachedReader;
+  /** Told of every entry before `onChange` is, and of every gap in the log before `onFlush`. */
+  readonly marks: Pick<KnownMarks, 'load' | 'reload' | 'restore'>;
   readonly lease: Lease;
   readonly leaseMs: number;
   readonly clock: Clock;
-  /** Ends what is open for a token that is revoked; returns how many. For a change it may look at the record first. */
+  /**
+   * Ends what is open for a token that is revoked, or for those of a mark; returns how many. For a change it may look at the
+   * record first.
+   */
   readonly onChange: (id: string, kind: ChangeKind) => number | Promise<number>;
   /** Anything may have changed: looks at the record of every token that has something open. Rejects where it cannot. */
   readonly onFlush: () => Promise<void>;
@@ -111,9 +117,10 @@ export class Replica {
    * one has applied all of them, or has been without a lease. Rejects with a Fault where the store cannot be asked.
    */
   async propagate(ids: readonly string[], kind: ChangeKind): Promise<Reach> {
-    const { clock, log, leaseMs, onChange, reader } = this.#options;
+    const { clock, log, leaseMs, onChange, reader, marks } = this.#options;
     const began = clock.monotonic();
     let closedHere = 0;
+    await marks.load(ids);
     for (const id of ids) {
       // This process first, whatever becomes of the others.
       reader.drop(id);
@@ -129,6 +136,7 @@ export class Replica {
         const muster = await log.muster(said.positions);
         if (muster.missing.length > 0) {
           // A server that took them is gone and its successor does not know them: said again, and waited for again.
+          await marks.restore(ids);
           await said.repeat(muster.missing);
           waited = clock.monotonic();
           first = null;
@@ -215,6 +223,7 @@ export class Replica {
   async #applyHeard(): Promise<void> {
     for (let entry = this.#heard.shift(); entry !== undefined; entry = this.#heard.shift()) {
       this.#options.reader.drop(entry.id);
+      await this.#options.marks.load([entry.id]);
       await this.#close(entry);
       this.#ahead.push(entry);
     }
@@ -246,9 +255,11 @@ export class Replica {
   }
 
   async #apply({ flush, entries, applied }: Step): Promise<void> {
-    const { reader, onFlush } = this.#options;
+    const { reader, marks, onFlush } = this.#options;
     if (flush) reader.flush();
     for (const { id } of entries) reader.drop(id);
+    if (flush) await marks.reload();
+    else await marks.load(entries.map(({ id }) => id));
     for (const entry of entries) await this.#close(entry);
     if (flush) await onFlush();
     this.#applied = applied;

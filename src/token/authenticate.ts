@@ -64,7 +64,7 @@ function unlessRevoked(
     return outcome.then((settled) => unlessRevoked(settled, revocations, whenUnavailable));
   }
   if (!outcome.ok || outcome.principal.foreign === null || revocations === null) return outcome;
-  const covered = revocations.covers(outcome.principal.foreign, whenUnavailable);
+  const covered = revocations.covers(outcome.principal, whenUnavailable);
   if (covered instanceof Promise) return covered.then((settled) => (settled ? revoked(outcome) : outcome));
   return covered === true ? revoked(outcome) : outcome;
 }

@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../base/result.ts';
-import type { ForeignToken, Principal } from '../model/principal.ts';
+import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
 import type { WhenUnavailable } from '../store/token-store.ts';
@@ -79,7 +79,7 @@ export interface ForeignRevocations {
    * At once while the lease is valid; otherwise the store is asked. `whenUnavailable` as for `TokenReader.find`. Throws (or
    * rejects with) a Fault `store_unavailable`.
    */
-  covers(token: ForeignToken, whenUnavailable: WhenUnavailable | null): MaybePromise<boolean>;
+  covers(token: Pick<Principal, 'tokenId' | 'foreign'>, whenUnavailable: WhenUnavailable | null): MaybePromise<boolean>;
 }
 
 /**

@@ -140,6 +140,7 @@ export async function startAdmin(
     store,
     lifecycle,
     authenticate: (credential, now) => authenticator.authenticate(credential, now),
+    identify: null,
     policy,
     canonicalise: canonicalTarget,
     audit,

@@ -14,6 +14,8 @@ export interface StoreData {
   open(observe?: StoreObserver): Promise<Store>;
   /** Overwrites the stored text of a record, past the store. */
   damage(id: string, text: string): Promise<void>;
+  /** The same for a revocation of tokens of others. */
+  damageMark(id: string, text: string): Promise<void>;
   /** Appends entries to the log, past the store, until the newest one has this number. */
   fillLog(number: number): Promise<void>;
   remove(): Promise<void>;
@@ -57,6 +59,11 @@ async function embeddedData(): Promise<StoreData> {
       database.prepare('UPDATE token SET record = ? WHERE id = ?').run(text, id);
       database.close();
     },
+    damageMark: async (id, text) => {
+      const database = new DatabaseSync(join(path, 'portcullis.db'), { timeout: 2000 });
+      database.prepare('UPDATE revocation_mark SET mark = ? WHERE id = ?').run(text, id);
+      database.close();
+    },
     remove: async () => {
       for (const store of stores) await store.close();
       await rm(path, { recursive: true, force: true });
@@ -86,6 +93,11 @@ function redisData(url: string): StoreData {
     damage: async (id, text) => {
       const redis = new Redis(url);
       await redis.hset(`${keyPrefix}:token:{${id}}`, 'record', text);
+      await redis.quit();
+    },
+    damageMark: async (id, text) => {
+      const redis = new Redis(url);
+      await redis.hset(`${keyPrefix}:{log}:marks`, id, text);
       await redis.quit();
     },
     remove: async () => {

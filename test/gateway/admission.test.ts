@@ -85,6 +85,7 @@ describe('the data plane', () => {
       // Nothing here is rotated, and nobody asks about an own token.
       generations: { retireOlder: () => unwanted(), reused: () => undefined },
       standing: () => null,
+      isRevoked: () => false,
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
       rateLimits: {

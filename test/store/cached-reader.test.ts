@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../src/model/fault.ts';
 import type { TokenRecord } from '../../src/model/token-record.ts';
 import { CachedReader, type CachedReaderOptions } from '../../src/store/cached-reader.ts';
+import { KnownMarks } from '../../src/store/known-marks.ts';
 import { Lease } from '../../src/store/lease.ts';
 import { Replica } from '../../src/store/replica.ts';
 import type { Store } from '../../src/store/token-store.ts';
@@ -161,9 +162,11 @@ describe('a replica and the store between which an answer is held', () => {
       onUnavailable: 'deny',
       maxStaleMs: 0,
     });
+    const marks = new KnownMarks({ store, lease, leaseMs, clock, reader, onStaleAnswer: () => undefined });
     replica = new Replica({
       log: store,
       reader,
+      marks,
       lease,
       leaseMs,
       clock,
@@ -209,7 +212,16 @@ describe('a replica and the store between which an answer is held', () => {
     await near.create(record);
     // Only the reading is held: the log reaches this replica all the time.
     const store = Object.assign(Object.create(near), { find: (id: string) => reads.find(id) }) as Store;
-    for (const method of ['renew', 'muster', 'leave', 'announce', 'listen', 'forget'] as const) {
+    for (const method of [
+      'renew',
+      'muster',
+      'leave',
+      'announce',
+      'listen',
+      'forget',
+      'findMarks',
+      'allMarks',
+    ] as const) {
       Object.assign(store, { [method]: near[method].bind(near) });
     }
     const reader = await join(store, 60_000);
@@ -235,7 +247,7 @@ describe('a replica and the store between which an answer is held', () => {
     const store = Object.assign(Object.create(near), {
       renew: (...report: Parameters<Store['renew']>) => (holding ? held.promise : near.renew(...report)),
     }) as Store;
-    for (const method of ['muster', 'leave', 'announce', 'listen', 'forget'] as const) {
+    for (const method of ['muster', 'leave', 'announce', 'listen', 'forget', 'findMarks', 'allMarks'] as const) {
       Object.assign(store, { [method]: near[method].bind(near) });
     }
     const leaseMs = 500;

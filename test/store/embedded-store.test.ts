@@ -188,10 +188,10 @@ describe('the embedded store', () => {
       database.exec(`PRAGMA user_version = ${version}`);
       database.close();
     };
-    setVersion(3);
-    const message = expect.stringMatching(/portcullis\.db: written by a newer release \(layout 3; this one knows 2\)/);
+    setVersion(4);
+    const message = expect.stringMatching(/portcullis\.db: written by a newer release \(layout 4; this one knows 3\)/);
     expect(() => open()).toThrow(expect.objectContaining({ code: 'internal', message }));
-    setVersion(2);
+    setVersion(3);
     expect(open().find(record.id)).toEqual(record);
   });
 

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import { openStore } from '../../src/main/open-store.ts';
 import { InvalidCursor, type Store } from '../../src/store/token-store.ts';
+import { aMark } from '../contract/mark-fixture.ts';
 import { aToken, NOW, revoked } from '../contract/token-fixture.ts';
 import { readPage } from '../docs/markdown.ts';
 import type { RedisServer } from '../support/redis-server.ts';
@@ -211,6 +212,10 @@ async function everyOperation(store: Store): Promise<void> {
   expect((await store.list({}, { limit: 10, cursor: null, now: NOW })).tokens.length).toBeGreaterThan(0);
   await expect(store.list({}, { limit: 10, cursor: 'x', now: NOW })).rejects.toBeInstanceOf(InvalidCursor);
   expect((await store.count(NOW, [])).byClass.length).toBeGreaterThan(0);
+  const [mark, ended] = [aMark({ jti: 'one' }), aMark({ jti: 'two', keepUntil: 1 })];
+  for (const each of [ended, mark, mark]) expect(await store.putMark(each, 10)).not.toBeNull();
+  expect(await store.findMarks([mark.id, ended.id])).toEqual([mark]);
+  expect(await store.allMarks()).toEqual([mark]);
   expect(await store.claim(record.id, 'f', NOW)).toBeNull();
   await store.remember(record.id, 'f', 'v', NOW);
   await store.release(record.id);

@@ -23,7 +23,7 @@ export function eventsRoute(options: AdminOptions, streams: EventStreams): Admin
       const owner = {
         tokenId: caller.principal.tokenId,
         stillAllowed: () => caller.stillAllowed(options.clock.now()),
-        vouchedFor: () => options.vouchesFor(caller.principal.tokenId),
+        vouchedFor: () => options.vouchesFor(caller.principal),
       };
       return { ok: true, kind: 'stream', start: (response) => streams.start(response, owner) };
     },

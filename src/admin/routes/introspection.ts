@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import type { FieldError } from '../../lifecycle/context.ts';
 import { reachedScopes } from '../../lifecycle/grants.ts';
+import { isForeignTokenId, revokeForeign } from '../../lifecycle/mark.ts';
 import { revokeToken } from '../../lifecycle/revoke.ts';
 import type { Principal } from '../../model/principal.ts';
 import type { Reason } from '../../model/reason.ts';
 import { statusAt } from '../../model/token-record.ts';
 import type { CompiledPolicy } from '../../policy/compiled-policy.ts';
 import type { StoredToken } from '../../store/token-store.ts';
-import { actorOf, lifecycleRefusal } from '../lifecycle-call.ts';
+import { actorOf, ISSUER_SILENT, lifecycleRefusal } from '../lifecycle-call.ts';
 import type { AdminOptions } from '../options.ts';
 import { type Refusal, refusal } from '../problem.ts';
 import { type AdminRoute, defineRoute, json } from '../route.ts';
@@ -89,13 +90,17 @@ function revocationRoute(options: AdminOptions): AdminRoute {
     refusals: ['audit_unavailable', 'conflict'],
     invalid: invalidForm,
     handle: async (call) => {
-      const outcome = await options.authenticate(call.body.token, options.clock.now());
-      if (outcome.ok ? outcome.principal.tokenType !== 'opaque' : outcome.reason === 'token_untrusted') {
-        return unsupportedTokenType();
-      }
+      const { identify, authenticate, lifecycle } = options;
+      const outcome = await (identify ?? authenticate)(call.body.token, options.clock.now());
+      if (!outcome.ok && outcome.reason === 'store_unavailable') return refusal('store_unavailable', ISSUER_SILENT);
+      if (!outcome.ok && outcome.reason === 'token_untrusted' && identify === null) return unsupportedTokenType();
       const id = outcome.ok ? outcome.principal.tokenId : PROVEN_AND_ALIVE.has(outcome.reason) ? outcome.tokenId : null;
       if (id === null) return json(200, {});
-      const result = await revokeToken(options.lifecycle, actorOf(call), id, { reason: REVOCATION_REASON });
+      const token = outcome.ok ? outcome.principal : { tokenId: id };
+      const foreign = outcome.ok ? outcome.principal.foreign !== null : isForeignTokenId(id);
+      const result = await (foreign
+        ? revokeForeign(lifecycle, actorOf(call), token, { reason: REVOCATION_REASON })
+        : revokeToken(lifecycle, actorOf(call), id, { reason: REVOCATION_REASON }));
       // Gone meanwhile is as good as revoked.
       return result.ok || result.error.kind === 'not_found' ? json(200, {}) : lifecycleRefusal(result.error);
     },
@@ -112,7 +117,7 @@ const PROVEN_AND_ALIVE: ReadonlySet<Reason> = new Set<Reason>(['token_not_yet_va
 
 /** A JWT: it goes on being valid wherever its issuer is trusted, so "200" would be a false promise (RFC 7009 §2.2.1). */
 function unsupportedTokenType(): Refusal {
-  const detail = 'Only opaque tokens of this gateway can be revoked here.';
+  const detail = 'Only opaque tokens of this gateway can be revoked here: no issuers are configured.';
   return refusal('request_invalid', detail, {
     members: { error: 'unsupported_token_type', error_description: detail },
   });

@@ -115,9 +115,11 @@ export const REVOKE_MANY_BODY = z.strictObject({
   subject: TEXT.optional(),
   owner: TEXT.optional(),
   class: TEXT.optional(),
-  jti: TEXT.optional().meta({ description: 'Id of a token' }),
-  issuer: TEXT.optional().meta({ description: 'Of JWTs; no token of this version has one' }),
-  issued_before: MOMENT.optional(),
+  jti: TEXT.optional().meta({ description: 'Id of a token; `jti` of one that somebody else issued' }),
+  issuer: TEXT.optional().meta({ description: 'Of tokens that somebody else issued (`iss`)' }),
+  issued_before: MOMENT.optional().meta({
+    description: 'By `created_at`; of tokens of others by `iat`, and one that does not say counts as issued before',
+  }),
   seen_from: TEXT.optional().meta({ description: 'Address or CIDR block of the last use' }),
   token: TEXT.trim().optional().meta({ description: 'A whole token, of whatever generation' }),
   reason: TEXT.optional().meta({ description: 'Required, except where dry_run is true' }),
@@ -133,9 +135,26 @@ const COUNTS = {
   failed: z.int(),
 };
 
+/** A revocation of tokens that others issued. */
+const MARK = z.strictObject({
+  id: z.string(),
+  token_id: z.string().nullable(),
+  jti: z.string().nullable(),
+  subject: z.string().nullable(),
+  issuer: z.string().nullable(),
+  issued_before: AT.nullable(),
+  keep_until: AT.nullable().meta({ description: 'When the last of the tokens has ended; null: kept for good' }),
+  repeated: z.boolean(),
+});
+
 export const REVOKED_MANY = z.strictObject({
   ...COUNTS,
   tokens: z.array(z.strictObject({ id: z.string(), name: z.string(), owner: z.string(), class: z.string() })),
+  marks: z.array(MARK).meta({ description: 'What stands, or would, against tokens that others issued' }),
+  streams_open: z
+    .int()
+    .optional()
+    .meta({ description: 'In a dry run: streams of this process that are open with tokens of others that fit' }),
   notes: z.array(z.string()),
   propagation: PROPAGATION,
 });

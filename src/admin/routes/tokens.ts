@@ -3,6 +3,7 @@ import { rfc3339 } from '../../base/encoding.ts';
 import type { Result } from '../../base/result.ts';
 import type { LifecycleError, TokenWithSecret } from '../../lifecycle/context.ts';
 import { issueErrors, issueToken } from '../../lifecycle/issue.ts';
+import { isForeignTokenId, revokeForeign } from '../../lifecycle/mark.ts';
 import { narrowErrors, narrowToken } from '../../lifecycle/narrow.ts';
 import { presentToken } from '../../lifecycle/present.ts';
 import { revokeToken } from '../../lifecycle/revoke.ts';
@@ -201,14 +202,19 @@ function revokeRoute(options: AdminOptions): AdminRoute {
     operationId: 'revokeToken',
     tag: 'Tokens',
     summary: 'Revoke a token for good',
-    description: 'When this has answered 200 the token is let in nowhere any more. A repeat gives the same answer.',
+    description:
+      'When this has answered 200 the token is let in nowhere any more. A repeat gives the same answer. A token that somebody else issued is named as the audit trail names it: `jwt:…` or `ext:…`.',
     scope: 'portcullis:tokens:revoke',
     body: { kind: 'json', schema: REVOKE_BODY },
     answers: { 200: { description: 'Since when, and how far the revocation has reached', schema: REVOCATION } },
     refusals: ['not_found', 'conflict', 'audit_unavailable'],
     handle: async (call) => {
-      if (!isTokenId(call.id)) return NO_SUCH_TOKEN;
-      const result = await revokeToken(options.lifecycle, actorOf(call), call.id, call.body);
+      const { id: wanted } = call;
+      const foreign = isForeignTokenId(wanted);
+      if (!foreign && !isTokenId(wanted)) return NO_SUCH_TOKEN;
+      const result = foreign
+        ? await revokeForeign(options.lifecycle, actorOf(call), { tokenId: wanted }, call.body)
+        : await revokeToken(options.lifecycle, actorOf(call), wanted, call.body);
       if (!result.ok) return lifecycleRefusal(result.error);
       const { id, revoked_at, propagation } = result.value;
       return json(200, { id, revoked_at: rfc3339(revoked_at), propagation });

@@ -9,13 +9,15 @@ import {
   withAdminOptions,
 } from '../admin-client.ts';
 import { type CommandContext, CommandFailure, EXIT, example } from '../command.ts';
-import { ID, shown, tokenId } from './token-text.ts';
+import { ID, revocableId, shown } from './token-text.ts';
 
 interface RevokeOptions extends AdminOptions {
   readonly reason?: string;
   readonly owner?: string;
   readonly class?: string;
   readonly subject?: string;
+  readonly jti?: string;
+  readonly issuer?: string;
   readonly seenFrom?: string;
   readonly issuedBefore?: string;
   readonly tokenFile?: string;
@@ -34,6 +36,8 @@ export function registerRevoke(group: Command, context: CommandContext): void {
     .option('--owner <owner>', 'every token of this owner')
     .option('--class <class>', 'every token of this class')
     .option('--subject <subject>', 'every token of this subject')
+    .option('--jti <jti>', 'the token with this id, also one that somebody else issued')
+    .option('--issuer <issuer>', 'every token that this issuer has made')
     .option('--seen-from <block>', 'every token last used from this address or block')
     .option('--issued-before <time>', 'every token issued before this (RFC 3339)')
     .option('--token-file <file>', 'the token that this file holds, of whatever generation')
@@ -48,8 +52,9 @@ export function registerRevoke(group: Command, context: CommandContext): void {
       const selector = await selectorOf(options);
       const bulk = Object.values(selector).some((value) => value !== undefined);
       if (bulk === (id !== undefined) || (options.dryRun === true && !bulk)) {
-        const wanted = 'give the id of a token, or else one or more of --owner, --class, --subject, --seen-from,';
-        throw new CommandFailure(`${wanted} --issued-before, --token-file (--dry-run goes with those)`, EXIT.usage);
+        const wanted = 'give the id of a token, or else one or more of --owner, --class, --subject, --jti, --issuer,';
+        const more = '--seen-from, --issued-before, --token-file (--dry-run goes with those)';
+        throw new CommandFailure(`${wanted} ${more}`, EXIT.usage);
       }
       if (options.reason === undefined && options.dryRun !== true) {
         throw new CommandFailure('--reason <text> is required: it is recorded', EXIT.usage);
@@ -67,6 +72,8 @@ async function selectorOf(options: RevokeOptions): Promise<JsonObject> {
     owner: options.owner,
     class: options.class,
     subject: options.subject,
+    jti: options.jti,
+    issuer: options.issuer,
     seen_from: options.seenFrom,
     issued_before: options.issuedBefore,
     token: options.tokenFile === undefined ? undefined : await readTokenFile(options.tokenFile),
@@ -79,7 +86,7 @@ async function revokeOne(
   options: RevokeOptions,
   context: CommandContext,
 ): Promise<void> {
-  const answer = await client.post(`/v1/tokens/${tokenId(id)}/revoke`, { reason: options.reason });
+  const answer = await client.post(`/v1/tokens/${revocableId(id)}/revoke`, { reason: options.reason });
   if (options.json === true) context.output.json(answer);
   else context.output.line(`token ${id} revoked at ${shown(answer['revoked_at'])}${closedStreams(answer)}`);
 }
@@ -103,6 +110,8 @@ async function revokeMany(
     context.output.table(['ID', 'NAME', 'OWNER', 'CLASS'], rows);
   }
   const matched = Number(answer['matched']);
+  const marks = (Array.isArray(answer['marks']) ? answer['marks'] : []).map((mark) => asObject(mark) ?? {});
+  for (const mark of marks) context.output.line(markLine(mark, dryRun));
   if (tokens.length < matched) context.output.line(`… and ${matched - tokens.length} more`);
   const already = Number(answer['already_revoked']);
   const before = already === 0 ? '' : `, ${already} had been revoked before`;
@@ -111,6 +120,16 @@ async function revokeMany(
       ? `${counted(matched)} fit${matched === 1 ? 's' : ''}${before}; nothing was changed`
       : `${counted(Number(answer['revoked']))} revoked${before}${closedStreams(answer)}`,
   );
+}
+
+/** `tokens of others: subject alice, issued before …: refused until …` */
+function markLine(mark: JsonObject, dryRun: boolean): string {
+  const selectors = ['issuer', 'subject', 'jti', 'token_id', 'issued_before']
+    .filter((name) => (mark[name] ?? null) !== null)
+    .map((name) => `${name.replace('_', ' ')} ${shown(mark[name])}`);
+  const until =
+    (mark['keep_until'] ?? null) === null ? 'for good' : `until the last has ended (${shown(mark['keep_until'])})`;
+  return `tokens of others with ${selectors.join(', ')}: ${dryRun ? 'would be refused' : 'refused'} ${until}`;
 }
 
 function counted(tokens: number): string {

@@ -10,6 +10,12 @@ export function tokenId(text: string): string {
   throw new CommandFailure('expected the id of a token: 12 letters and digits', EXIT.usage);
 }
 
+/** The same, or the public id of a token that somebody else issued, as the audit trail shows it. */
+export function revocableId(text: string): string {
+  if (/^(?:jwt|ext):[A-Za-z0-9_-]{22}$/.test(text)) return text;
+  return tokenId(text);
+}
+
 export function shown(value: unknown): string {
   if (value === null) return '-';
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {

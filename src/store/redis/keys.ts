@@ -35,6 +35,15 @@ export class Keys {
     return `${this.#prefix}:{log}:changes`;
   }
 
+  /** Revocations of tokens that others issued, and when they end. They share the log's slot. */
+  marks(): string {
+    return `${this.#prefix}:{log}:marks`;
+  }
+
+  markEnds(): string {
+    return `${this.#prefix}:{log}:mark-ends`;
+  }
+
   replicas(): string {
     return `${this.#prefix}:{log}:replicas`;
   }

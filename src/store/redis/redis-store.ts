@@ -1,7 +1,9 @@
+import type { RevocationMark } from '../../model/revocation-mark.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
 import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
 import { answerEnds, claimEnds } from '../idempotency-hold.ts';
+import type { PutMark } from '../mark-store.ts';
 import { OwnChanges } from '../own-changes.ts';
 import type { RateCount } from '../rate-counter.ts';
 import type {
@@ -21,6 +23,7 @@ import { createClient } from './client.ts';
 import type { RedisStoreConnection } from './connection-options.ts';
 import { Keys } from './keys.ts';
 import { expectLateErrors } from './late-errors.ts';
+import { MarkKeys } from './mark-keys.ts';
 import { News } from './news.ts';
 import { RedisRateCounts } from './rate-counts.ts';
 import { RedisLink } from './redis-link.ts';
@@ -94,6 +97,7 @@ class RedisStore implements Store {
   readonly #tokens: TokenKeys;
   readonly #changes: Changes | null;
   readonly #log: ChangeKeys;
+  readonly #marks: MarkKeys;
   readonly #news: News;
   readonly #together: boolean;
   readonly #own = new OwnChanges();
@@ -106,6 +110,7 @@ class RedisStore implements Store {
     this.#changes = changes;
     this.#tokens = new TokenKeys(link, keys, changes?.replicated ?? null);
     this.#log = new ChangeKeys(link, keys);
+    this.#marks = new MarkKeys(link, keys, this.#log, changes?.replicated ?? null);
     this.#news = news;
     this.#together = together;
     this.#observe = observe;
@@ -147,6 +152,23 @@ class RedisStore implements Store {
       await this.#tokens.withdraw(id);
       await this.#append(id, 'revoked');
     });
+  }
+
+  putMark(mark: RevocationMark, most: number): Promise<PutMark | null> {
+    return this.#timed('put_mark', async () => {
+      const put = await this.#marks.put(mark, most);
+      if (put === null) return null;
+      if (put.position !== null) this.#own.note(mark.id, put.position);
+      return { mark: put.mark, repeated: put.repeated };
+    });
+  }
+
+  findMarks(ids: readonly string[]): Promise<readonly RevocationMark[]> {
+    return this.#timed('find_marks', () => this.#marks.find(ids));
+  }
+
+  allMarks(): Promise<readonly RevocationMark[]> {
+    return this.#timed('all_marks', () => this.#marks.all());
   }
 
   recordUses(uses: readonly TokenUse[]): Promise<void> {

@@ -25,7 +25,7 @@ export class ReplicatedChanges {
 
   /** Resolves with the script's reply. */
   script(
-    name: 'createToken' | 'replaceToken' | 'replaceAndAppend',
+    name: 'createToken' | 'replaceToken' | 'replaceAndAppend' | 'putMark',
     keys: readonly [string, ...string[]],
     args: readonly (string | number)[],
   ): Promise<unknown> {

@@ -147,6 +147,32 @@ const APPEND_CHANGE = `${APPENDED}
   return appended(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 `;
 
+/** Marks that have ended are swept so many at a time. */
+const SWEPT_MARKS = 100;
+
+/**
+ * The text that stands there or nothing, the new one, its old and its new member of the index of ends, the most marks
+ * that there may be, then the arguments of APPEND_CHANGE, whose id is the mark's → put and the position of its entry, or
+ * nothing where the text is the same; stands and another text; or full
+ */
+const PUT_MARK = `${APPENDED}
+  local marks, ends, id = KEYS[1], KEYS[2], ARGV[8]
+  local time = redis.call('TIME')
+  local now = string.format('%016.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', ends, '(' .. now .. ':', '-', 'LIMIT', 0, ${SWEPT_MARKS})) do
+    redis.call('HDEL', marks, string.sub(member, 18))
+    redis.call('ZREM', ends, member)
+  end
+  local stands = redis.call('HGET', marks, id) or ''
+  if stands ~= ARGV[1] then return { 'stands', stands } end
+  if stands == '' and redis.call('HLEN', marks) >= tonumber(ARGV[5]) then return { 'full', '' } end
+  redis.call('HSET', marks, id, ARGV[2])
+  if ARGV[3] ~= ARGV[4] then redis.call('ZREM', ends, ARGV[3]) end
+  redis.call('ZADD', ends, 0, ARGV[4])
+  if stands == ARGV[2] then return { 'put', '' } end
+  return { 'put', appended(KEYS[3], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]) }
+`;
+
 /** The arguments of REPLACE, then those of APPEND_CHANGE → position, or nothing when it was not replaced */
 const REPLACE_AND_APPEND = `${REPLACED}${APPENDED}
   if not replaced(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]) then return '' end
@@ -239,6 +265,7 @@ export const SCRIPTS = {
   saveAuditCheckpoint: { numberOfKeys: 1, lua: SAVE_CHECKPOINT },
   appendChange: { numberOfKeys: 1, lua: APPEND_CHANGE },
   replaceAndAppend: { numberOfKeys: 2, lua: REPLACE_AND_APPEND },
+  putMark: { numberOfKeys: 3, lua: PUT_MARK },
   renewReplica: { numberOfKeys: 2, lua: RENEW_REPLICA },
   musterReplicas: { numberOfKeys: 2, lua: MUSTER_REPLICAS },
   forgetReplica: { numberOfKeys: 1, lua: FORGET_REPLICA },
@@ -250,6 +277,14 @@ type Text = string | number;
 
 export type ReplaceArgs = readonly [version: Text, record: string, revoked: Text, expiresAt: Text, oldest: Text];
 export type AppendArgs = readonly [nonce: Text, kind: string, id: string, keep: Text, channel: string];
+export type PutMarkArgs = readonly [
+  before: string,
+  mark: string,
+  ended: string,
+  ends: string,
+  most: Text,
+  ...AppendArgs,
+];
 export type ReplaceAndAppendArgs = readonly [...ReplaceArgs, ...AppendArgs];
 
 declare module 'ioredis' {
@@ -271,6 +306,12 @@ declare module 'ioredis' {
     saveAuditCheckpoint(key: string, seq: Text, hash: string, time: Text): Result<number, Context>;
     appendChange(log: string, ...args: AppendArgs): Result<string, Context>;
     replaceAndAppend(key: string, log: string, ...args: ReplaceAndAppendArgs): Result<string, Context>;
+    putMark(
+      marks: string,
+      ends: string,
+      log: string,
+      ...args: PutMarkArgs
+    ): Result<[said: string, what: string], Context>;
     renewReplica(
       log: string,
       replicas: string,

@@ -1,8 +1,10 @@
 import { statSync } from 'node:fs';
 import { Fault } from '../../model/fault.ts';
+import type { RevocationMark } from '../../model/revocation-mark.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
 import type { ChangeKind, LogListener, LogPosition, Muster, Renewal, ReplicaReport } from '../change-log.ts';
+import type { PutMark } from '../mark-store.ts';
 import { OwnChanges } from '../own-changes.ts';
 import type { RateCount } from '../rate-counter.ts';
 import type {
@@ -20,6 +22,7 @@ import type {
 import { ChangeLogTable } from './change-log-table.ts';
 import { CheckpointTable } from './checkpoint-table.ts';
 import { IdempotencyTable } from './idempotency-table.ts';
+import { MarkTable } from './mark-table.ts';
 import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
 import { RateCounts } from './rate-counts.ts';
 import { sqliteFault } from './sqlite-fault.ts';
@@ -53,6 +56,7 @@ class EmbeddedStore implements Store {
   readonly #tokens: TokenTable;
   readonly #usage: UsageTable;
   readonly #log: ChangeLogTable;
+  readonly #marks: MarkTable;
   readonly #own = new OwnChanges();
   readonly #checkpoints: CheckpointTable;
   readonly #idempotency: IdempotencyTable;
@@ -67,6 +71,7 @@ class EmbeddedStore implements Store {
     this.#usage = new UsageTable(database.relaxed);
     this.#log = new ChangeLogTable(database.durable, database.registry);
     this.#tokens = new TokenTable(database.durable, this.#usage, this.#log);
+    this.#marks = new MarkTable(database.durable, this.#log);
     this.#checkpoints = new CheckpointTable(database.durable);
     this.#idempotency = new IdempotencyTable(database.durable);
     this.#rates = new RateCounts(options.path);
@@ -139,6 +144,20 @@ class EmbeddedStore implements Store {
 
   listen(listener: LogListener): () => Promise<void> {
     return this.#log.listen(listener);
+  }
+
+  async putMark(mark: RevocationMark, most: number): Promise<PutMark | null> {
+    const put = this.#timed('put_mark', () => this.#marks.put(mark, most, Date.now()));
+    this.#appended(mark.id, put?.position ?? null);
+    return put === null ? null : { mark: put.mark, repeated: put.repeated };
+  }
+
+  findMarks(ids: readonly string[]): readonly RevocationMark[] {
+    return this.#read('find_marks', () => ids.map((id) => this.#marks.find(id)).filter((mark) => mark !== null));
+  }
+
+  async allMarks(): Promise<readonly RevocationMark[]> {
+    return this.#read('all_marks', () => this.#marks.all());
   }
 
   async recordUses(uses: readonly TokenUse[]): Promise<void> {

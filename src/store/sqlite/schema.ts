@@ -3,7 +3,7 @@ import { Fault } from '../../model/fault.ts';
 import { transact } from './transact.ts';
 
 /** Layout of the file, in `PRAGMA user_version`. A higher one was written by a newer release and is refused. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** `PRAGMA application_id`: tells our file from any other SQLite database ("Port" in ASCII). */
 const APPLICATION_ID = 0x506f7274;
@@ -72,6 +72,16 @@ const CHANGE_LOG = `
   ) STRICT, WITHOUT ROWID;
 `;
 
+/** Layout 3: revocations of tokens that others issued. `keep_until` null: for good. */
+const REVOCATION_MARKS = `
+  CREATE TABLE revocation_mark (
+    id TEXT PRIMARY KEY NOT NULL,
+    mark TEXT NOT NULL,
+    keep_until INTEGER
+  ) STRICT;
+  CREATE INDEX revocation_mark_end ON revocation_mark (keep_until);
+`;
+
 /**
  * Whether the file holds our tables; false for one that is still empty or has an older layout. Throws Fault `internal` for anything else,
  * before a byte of it is changed.
@@ -96,8 +106,10 @@ export function prepareSchema(database: DatabaseSync, file: string): void {
   // One writer at a time: of two processes that open a new file together, the second finds the tables made.
   transact(database, () => {
     if (isPrepared(database, file)) return;
-    if (pragma(database, 'application_id') !== APPLICATION_ID) database.exec(SCHEMA);
-    database.exec(CHANGE_LOG);
+    const before = pragma(database, 'application_id') === APPLICATION_ID ? pragma(database, 'user_version') : 0;
+    if (before < 1) database.exec(SCHEMA);
+    if (before < 2) database.exec(CHANGE_LOG);
+    if (before < 3) database.exec(REVOCATION_MARKS);
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
   });
