@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { assertionSchema } from './assertion-schema.ts';
 import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
 import { storeSchema } from './store-schema.ts';
@@ -43,6 +44,7 @@ export function configSchema(source: SecretSource) {
         .record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: UPSTREAM_NAME }), upstreamSchema(source))
         .prefault({})
         .meta({ description: 'The APIs behind the gateway, by the name that policies use.' }),
+      assertion: assertionSchema(source),
       issuers: z
         .array(z.unknown())
         .max(0, { error: `JWT issuers are ${NOT_AVAILABLE}; leave the list empty` })

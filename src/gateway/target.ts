@@ -29,7 +29,12 @@ export function upstreamHeaders(
   const fields = head.forwarded;
   withoutOwnTokens(gateway, fields);
   gateway.addresses.describe(fields, head, exchange.peer, gateway.options.tls !== null);
-  if (permit.principal !== null) identify(fields, permit.principal, exchange.scopes);
+  if (permit.principal !== null) {
+    identify(fields, permit.principal, exchange.scopes);
+    if (upstream.assertion && gateway.assertions !== null) {
+      fields.push('portcullis-assertion', gateway.assertions.of(upstream.name, permit.principal, exchange.scopes));
+    }
+  }
   fields.push('portcullis-request-id', exchange.requestId);
   if (exchange.traceparent !== null) fields.push('traceparent', exchange.traceparent);
   if (upstream.credential !== null) {
