@@ -1,5 +1,6 @@
 import type { Secret } from '../base/secret.ts';
 import type { IssuerConfig } from './issuers.ts';
+import type { FollowedSecret } from './secret-reference.ts';
 
 /** The configuration as the composition root uses it: durations in milliseconds, sizes in bytes, paths absolute. */
 export interface Config {
@@ -12,6 +13,8 @@ export interface Config {
   readonly tokens: TokensConfig;
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
   readonly issuers: readonly IssuerConfig[];
+  /** Null where nothing is signed. */
+  readonly assertion: AssertionConfig | null;
   readonly policies: string;
   readonly audit: { readonly sinks: readonly AuditSinkConfig[]; readonly onFull: 'drop' | 'block' };
   readonly log: { readonly level: LogLevel };
@@ -93,7 +96,16 @@ export interface UpstreamConfig {
   readonly preserveHost: boolean;
   readonly connectTimeoutMs: number;
   readonly responseTimeoutMs: number;
-  readonly credential: { readonly header: string; readonly value: Secret } | null;
+  readonly credential: { readonly header: string; readonly value: FollowedSecret } | null;
+  /** Only with the section `assertion`. */
+  readonly assertion: boolean;
+}
+
+export interface AssertionConfig {
+  readonly issuer: string;
+  /** Text that `parseSigningKeys` has taken. */
+  readonly keys: FollowedSecret;
+  readonly leadMs: number;
 }
 
 export type AuditSinkConfig = { readonly kind: 'file'; readonly path: string } | { readonly kind: 'stdout' };

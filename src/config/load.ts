@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { type Diagnostic, hasErrors, sortDiagnostics } from '../base/diagnostic.ts';
 import { missingFileHint } from '../base/nearest-file.ts';
 import { Secret } from '../base/secret.ts';
+import { MAKE_A_KEY } from '../base/signing-key.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
 import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
 import { checkKeyFiles, issuers } from './issuers.ts';
@@ -24,6 +25,7 @@ export interface LoadedConfig {
 
 const LARGEST_CONFIG_BYTES = 1024 * 1024;
 const DEFAULT_WAIT_MS = 500;
+const DEFAULT_LEAD_MS = 15 * 60_000;
 
 /**
  * Reads and checks a configuration file, its secrets and certificates included. Every error comes at once, each at
@@ -65,6 +67,7 @@ export function parseConfig(
     ...checkTls(document),
     ...checkStoreTls(document),
     ...checkKeyFiles(document),
+    ...checkAssertions(document),
     ...warnings(document),
   ]);
   const policies = document.damaged(['policies']) ? null : document.value.policies;
@@ -96,6 +99,13 @@ function checkStoreTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] 
   const wrong = checkCertificates(document, place, tls, 'ca');
   if (half === undefined || document.damaged(place)) return wrong;
   return [...wrong, diagnostic(document, 'error', [...place, half], 'cert and key are needed together')];
+}
+
+function checkAssertions(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
+  if (document.value.assertion !== undefined || document.damaged(['assertion'])) return [];
+  const asking = Object.entries(document.value.upstreams).filter(([, { assertion }]) => assertion);
+  const missing = `a key is needed to sign with; write assertion: { keys: { file: PATH } } (${MAKE_A_KEY})`;
+  return asking.map(([name]) => diagnostic(document, 'error', ['upstreams', name, 'assertion'], missing));
 }
 
 interface CertificateFiles {
@@ -173,6 +183,7 @@ function resolved(document: ConfigDocument, file: string): Config {
     },
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
     issuers: issuers(document.issuers),
+    assertion: assertion(document),
     policies: document.policies,
     audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },
     log: document.log,
@@ -240,7 +251,14 @@ function upstream(name: string, section: ConfigDocument['upstreams'][string]): U
     connectTimeoutMs: section.connect_timeout,
     responseTimeoutMs: section.response_timeout,
     credential: section.credential ?? null,
+    assertion: section.assertion,
   };
+}
+
+function assertion({ assertion: section, environment }: ConfigDocument): Config['assertion'] {
+  if (section === undefined) return null;
+  const { issuer = `urn:portcullis:${environment}`, keys, lead = DEFAULT_LEAD_MS } = section;
+  return { issuer, keys, leadMs: lead };
 }
 
 function auditSinks(sinks: ConfigDocument['audit']['sinks']): Config['audit']['sinks'] {

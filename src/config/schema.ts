@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { assertionSchema } from './assertion-schema.ts';
 import { issuersSchema } from './issuer-schema.ts';
 import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
@@ -44,6 +45,7 @@ export function configSchema(source: SecretSource) {
         .record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, { error: UPSTREAM_NAME }), upstreamSchema(source))
         .prefault({})
         .meta({ description: 'The APIs behind the gateway, by the name that policies use.' }),
+      assertion: assertionSchema(source),
       issuers: issuersSchema(source),
       introspection: z
         .array(z.unknown())

@@ -10,7 +10,7 @@ export interface SecretSource {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-const LARGEST_SECRET_BYTES = 64 * 1024;
+export const LARGEST_SECRET_BYTES = 64 * 1024;
 
 export const INLINE_SECRET =
   'a secret cannot stand in the configuration itself; write { env: NAME } or { file: PATH } in its place';
@@ -38,6 +38,27 @@ export function secretReference(source: SecretSource) {
     const found = readSecret(reference, source);
     if (found.ok) return new Secret(found.value);
     context.addIssue({ code: 'custom', message: found.error });
+    return z.NEVER;
+  });
+}
+
+/** A secret that is read again when its file changes: its value at the start, and that file (absolute). */
+export interface FollowedSecret {
+  readonly value: Secret;
+  /** Null: a variable of the environment, which does not change. */
+  readonly file: string | null;
+}
+
+/** A secret by reference, resolved. `complaint` says why a text cannot be that secret, or null; it never repeats the text. */
+export function followedSecret(source: SecretSource, complaint: (text: string) => string | null) {
+  return referenceShape().transform((reference, context): FollowedSecret => {
+    const found = readSecret(reference, source);
+    const wrong = found.ok ? complaint(found.value) : found.error;
+    if (found.ok && wrong === null) {
+      const file = reference.file === undefined ? null : resolve(source.folder, reference.file);
+      return { value: new Secret(found.value), file };
+    }
+    context.addIssue({ code: 'custom', message: found.ok ? `the secret ${wrong}` : String(wrong) });
     return z.NEVER;
   });
 }
@@ -72,6 +93,11 @@ function readSecretFile(file: string): Result<string, string> {
   } catch (error) {
     return err(`secret file ${file} cannot be read (${errorCode(error)})`);
   }
+  return secretOf(text, file);
+}
+
+/** One newline at the end belongs to the file, not to the secret. */
+export function secretOf(text: string, file: string): Result<string, string> {
   const value = text.replace(/\r?\n$/, '');
   return value === '' ? err(`secret file ${file} is empty`) : ok(value);
 }

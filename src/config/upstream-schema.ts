@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type SecretSource, secretReference } from './secret-reference.ts';
+import { followedSecret, type SecretSource } from './secret-reference.ts';
 import { headerName, timeout, upstreamUrl } from './values.ts';
 
 /** One of the section `upstreams`. */
@@ -12,18 +12,20 @@ export function upstreamSchema(source: SecretSource) {
     credential: z
       .strictObject({
         header: headerName().meta({ description: 'Header that carries the credential.' }),
-        value: secretReference(source)
-          .refine((secret) => /^[\t\x20-\x7e\x80-\xff]+$/.test(secret.reveal()), {
-            error: 'the secret holds characters that cannot stand in a header',
-          })
-          .meta({ description: "The header's whole value." }),
+        value: followedSecret(source, fieldValueComplaint).meta({
+          description: "The header's whole value; a file is read again when it changes.",
+        }),
       })
       .optional()
       .meta({ description: 'What the gateway presents to the upstream in place of the token.' }),
-    assertion: z
-      .boolean()
-      .refine((wanted) => !wanted, { error: 'signed assertions are not available in this version' })
-      .prefault(false)
-      .meta({ description: 'Signed identity for the upstream. Not available in this version.' }),
+    assertion: z.boolean().prefault(false).meta({
+      description: 'Whether Portcullis-Assertion says signed who a request is for; needs the section assertion.',
+    }),
   });
+}
+
+/** Why a text cannot be the value of a header (RFC 9110 §5.5), or null. */
+export function fieldValueComplaint(text: string): string | null {
+  if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(text)) return 'holds characters that cannot stand in a header';
+  return text.trim() === '' ? 'is blank' : null;
 }

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { problemAnswer } from './answer.ts';
+import { Assertions } from './assertions.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { ClientAddresses } from './client-address.ts';
 import type { TokenBases } from './decision-basis.ts';
@@ -25,6 +26,7 @@ export class Gateway {
   readonly addresses: ClientAddresses;
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;
+  readonly assertions: Assertions | null;
   readonly streams: LiveStreams;
   readonly rateLimits: RateLimits;
   /** Requests that each rule has decided, by rule id, since the process started. */
@@ -41,6 +43,10 @@ export class Gateway {
     this.heads = new RequestHeadReader(new HeaderKinds(options.accept.map(({ header }) => header)), options.accept);
     this.addresses = new ClientAddresses(options.trustedProxies);
     this.upstreams = new Upstreams(options.upstreams, options.limits.connections, options.clock);
+    const asserted = [...options.upstreams.values()].flatMap(({ name, assertion }) => (assertion ? [name] : []));
+    if (options.assertion === null && asserted.length > 0)
+      throw new TypeError('there is no key to sign assertions with');
+    this.assertions = options.assertion === null ? null : new Assertions(options.assertion, asserted, options.clock);
     this.streams = new LiveStreams(options.metrics, options.clock, options.isRevoked);
     this.rateLimits = new RateLimits(options.rateLimits, options.clock);
   }

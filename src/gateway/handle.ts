@@ -6,6 +6,7 @@ import { Exchange, type UpgradeOffer } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
 import { judge, type Verdict } from './judge.ts';
+import { KeySetCall, serveKeySet } from './key-set.ts';
 import { OwnTokenCall, serveOwnToken } from './own-token.ts';
 import { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
@@ -80,7 +81,8 @@ function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {
     if (verdict instanceof Permit) forward(gateway, verdict, exchange);
     else if (verdict instanceof OwnTokenCall) {
       serveOwnToken(gateway, exchange, verdict).catch((error: unknown) => fault(gateway, exchange, error));
-    } else gateway.answer(exchange, verdict);
+    } else if (verdict instanceof KeySetCall) serveKeySet(gateway, exchange, verdict);
+    else gateway.answer(exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);
   }

@@ -8,13 +8,14 @@ import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
 
-export type Verdict = Permit | Refusal | OwnTokenCall;
+export type Verdict = Permit | Refusal | OwnTokenCall | KeySetCall;
 
 /**
  * From a request to a permit or a refusal: admission, one reading of head and path, one credential, authentication,
@@ -25,6 +26,10 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   if ('reason' in head) return head;
   const malformed = readTarget(exchange, head);
   if (malformed !== null) return malformed;
+  const { assertion } = gateway.options;
+  if (assertion !== null && exchange.path === KEY_SET_PATH) {
+    return new KeySetCall(assertion.keys.keySet(), assertion.keys.maxAgeSeconds);
+  }
 
   const policy = gateway.options.policy.current();
   if (policy === null) return refuse('route_not_declared', 'No policy is loaded.');

@@ -1,7 +1,6 @@
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Clock } from '../base/clock.ts';
 import type { MaybePromise } from '../base/result.ts';
-import type { Secret } from '../base/secret.ts';
 import type { Logger } from '../metrics/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { Principal } from '../model/principal.ts';
@@ -9,6 +8,7 @@ import type { Reason } from '../model/reason.ts';
 import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
+import type { AssertionOptions } from './assertions.ts';
 import type { OwnTokenService } from './own-token.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
 
@@ -30,7 +30,10 @@ export interface UpstreamOptions {
   readonly preserveHost: boolean;
   readonly connectTimeoutMs: number;
   readonly responseTimeoutMs: number;
-  readonly credential: { readonly header: string; readonly value: Secret } | null;
+  /** The value may change from one request to the next; it is there at once, and never empty. */
+  readonly credential: { readonly header: string; readonly value: { reveal(): string } } | null;
+  /** Whether it is told by a signed assertion who a request is for. */
+  readonly assertion: boolean;
 }
 
 /** Where a credential may stand in a request. `header` is lower case; a null scheme takes the whole value. */
@@ -65,6 +68,8 @@ export interface GatewayOptions {
   readonly accept: readonly CredentialSource[];
   readonly expiryWarningMs: number;
   readonly upstreams: ReadonlyMap<string, UpstreamOptions>;
+  /** Null where no upstream asks for assertions. */
+  readonly assertion: AssertionOptions | null;
   readonly authenticator: Authenticator;
   /** The rules of classes about the use of old and new generations. */
   readonly generations: GenerationRules;

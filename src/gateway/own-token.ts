@@ -129,7 +129,7 @@ class Unreadable {
   }
 }
 
-function problem(reason: OwnTokenReason, detail: string): Problem {
+export function problem(reason: OwnTokenReason, detail: string): Problem {
   return { kind: 'problem', reason, detail };
 }
 
@@ -173,7 +173,13 @@ function readBytes(exchange: Exchange): Promise<Buffer | 'body_too_large' | 'req
   });
 }
 
-function sendProblem(gateway: Gateway, exchange: Exchange, refused: Problem, headers: readonly string[] = []): void {
+/** Of an endpoint of the gateway's own: not what was asked for, but why not. */
+export function sendProblem(
+  gateway: Gateway,
+  exchange: Exchange,
+  refused: Problem,
+  headers: readonly string[] = [],
+): void {
   const { status, title } = OWN_TOKEN_REASONS[refused.reason];
   exchange.ownReason = refused.reason;
   const body = JSON.stringify({
@@ -195,18 +201,19 @@ function masked({ path, message }: { readonly path: string; readonly message: st
 }
 
 /** An answer of the gateway itself to a request that was let in: it is counted as allowed. */
-function send(
+export function send(
   gateway: Gateway,
   exchange: Exchange,
   status: number,
   contentType: string,
   text: string,
   more: readonly string[],
+  caching = 'no-store',
 ): void {
   const { response } = exchange;
   if (response.headersSent || response.destroyed) return;
   const length = Buffer.byteLength(text);
-  const fields = ['content-type', contentType, 'content-length', String(length), 'cache-control', 'no-store'];
+  const fields = ['content-type', contentType, 'content-length', String(length), 'cache-control', caching];
   fields.push(...ownFields(gateway, exchange), ...more);
   if (exchange.bodyPending || gateway.draining) fields.push('connection', 'close');
   exchange.served = true;

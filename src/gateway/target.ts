@@ -46,7 +46,10 @@ export function upstreamHeaders(
   if (head === null) throw new TypeError('a request without a head was permitted');
   const own = ['portcullis-request-id', exchange.requestId];
   if (exchange.traceparent !== null) own.push('traceparent', exchange.traceparent);
-  const { credential } = upstream.options;
+  const { credential, assertion, name } = upstream.options;
+  if (assertion && permit.principal !== null && gateway.assertions !== null) {
+    own.push('portcullis-assertion', gateway.assertions.of(name, permit.principal, exchange.scopes));
+  }
   if (credential !== null) own.push(credential.header, credential.value.reveal());
   const { memo } = exchange.request;
   if (memo === undefined)

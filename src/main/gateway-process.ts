@@ -30,7 +30,9 @@ import { createForeignOwnTokenService } from './own-foreign-token.ts';
 import { createOwnTokenService } from './own-token.ts';
 import { PolicyHolder, SERVE_CACHED } from './policy-holder.ts';
 import { Replication } from './replication.ts';
+import { SecretFiles } from './secret-files.ts';
 import { StoreGauges } from './store-gauges.ts';
+import { assertionOptions, upstreamOptions } from './upstream-identity.ts';
 import { packageVersion } from './version.ts';
 import type { Siblings } from './workers/siblings.ts';
 
@@ -158,18 +160,24 @@ async function start(
   const generations = new Generations(lifecycle, (error) => {
     log.error({ err: error }, 'a token whose old secret was used again could not be revoked');
   });
+  const secrets = new SecretFiles(log);
+  undo.push(() => secrets.close());
+  const upstreams = upstreamOptions(config.upstreams, secrets);
+  const assertion = assertionOptions(config.assertion, secrets, clock);
+  await secrets.start();
   const traffic = new TrafficServer({
     tls: await readTls(config),
     trustedProxies: config.listen.trustedProxies,
     limits: config.listen.limits,
     accept: config.tokens.accept,
     expiryWarningMs: config.tokens.expiryWarningMs,
-    upstreams: config.upstreams,
+    upstreams,
+    assertion,
     authenticator,
     generations,
     standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
     isRevoked: (principal) => replication.marks.knows(principal),
-    ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService(lifecycle)),
+    ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {
       counter: store,
@@ -237,7 +245,7 @@ async function start(
       try {
         await audit.reopen();
       } finally {
-        await policy.reload();
+        await Promise.all([policy.reload(), secrets.look()]);
       }
     },
     close: (grace) => {

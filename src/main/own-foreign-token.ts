@@ -1,25 +1,12 @@
 import { rfc3339 } from '../base/encoding.ts';
-import { validate } from '../admin/validate.ts';
 import type { OwnTokenOutcome, OwnTokenService } from '../gateway/own-token.ts';
-import type { LifecycleContext } from '../lifecycle/context.ts';
-import { revokeForeign } from '../lifecycle/mark.ts';
 import type { Principal } from '../model/principal.ts';
 
 /** What the holder of a token that somebody else issued may do with it here. */
-export function createForeignOwnTokenService(context: LifecycleContext): OwnTokenService {
+export function createForeignOwnTokenService(): Pick<OwnTokenService, 'show' | 'rotate'> {
   return {
     show: async ({ principal }) => ({ kind: 'answer', body: described(principal) }),
     rotate: async () => notHere('A new secret for it comes from its issuer, not from this gateway.'),
-    revoke: (caller, body) =>
-      change(async () => {
-        const request = validate(REVOKE_BODY, body);
-        if (!request.ok) return invalid(request.error);
-        const reason = request.value.reason ?? HOLDER_REASON;
-        const revoked = await revokeForeign(context, actorOf(caller), caller.principal, { reason });
-        if (!revoked.ok) return lifecycleProblem(revoked.error);
-        const { id, revoked_at, propagation } = revoked.value;
-        return { kind: 'answer', body: { id, revoked_at: rfc3339(revoked_at), propagation } };
-      }),
   };
 }
 

@@ -3,6 +3,7 @@ import { validate } from '../admin/validate.ts';
 import { rfc3339 } from '../base/encoding.ts';
 import type { OwnTokenCaller, OwnTokenOutcome, OwnTokenService } from '../gateway/own-token.ts';
 import type { Actor, DescribedToken, FieldError, LifecycleContext, LifecycleError } from '../lifecycle/context.ts';
+import { revokeForeign } from '../lifecycle/mark.ts';
 import { presentToken } from '../lifecycle/present.ts';
 import { revokeToken } from '../lifecycle/revoke.ts';
 import { rotateToken } from '../lifecycle/rotate.ts';
@@ -20,16 +21,19 @@ const REVOKE_BODY = z.strictObject({ reason: z.string().max(1024).optional() });
 const HOLDER_REASON = 'revoked by its holder';
 
 /**
- * The lifecycle as the holder of a token may use it. Every answer comes from a fresh read of the store. Holders of tokens of
- * others are answered by `foreign`.
+ * The lifecycle as the holder of a token may use it. Every answer comes from a fresh read of the store. What holders of tokens
+ * of others may see and rotate, `foreign` says.
  */
-export function createOwnTokenService(context: LifecycleContext, foreign: OwnTokenService): OwnTokenService {
+export function createOwnTokenService(
+  context: LifecycleContext,
+  foreign: Pick<OwnTokenService, 'show' | 'rotate'>,
+): OwnTokenService {
   const own = createOwnService(context);
-  const serviceOf = ({ principal }: OwnTokenCaller): OwnTokenService => (principal.foreign === null ? own : foreign);
+  const serviceOf = ({ principal }: OwnTokenCaller) => (principal.foreign === null ? own : foreign);
   return {
     show: (caller) => serviceOf(caller).show(caller),
     rotate: (caller, body) => serviceOf(caller).rotate(caller, body),
-    revoke: (caller, body) => serviceOf(caller).revoke(caller, body),
+    revoke: (caller, body) => own.revoke(caller, body),
   };
 }
 
@@ -58,7 +62,10 @@ function createOwnService(context: LifecycleContext): OwnTokenService {
         const request = validate(REVOKE_BODY, body);
         if (!request.ok) return invalid(request.error);
         const reason = request.value.reason ?? HOLDER_REASON;
-        const revoked = await revokeToken(context, actorOf(caller), caller.tokenId, { reason });
+        const { principal, tokenId } = caller;
+        const revoked = await (principal.foreign === null
+          ? revokeToken(context, actorOf(caller), tokenId, { reason })
+          : revokeForeign(context, actorOf(caller), principal, { reason }));
         if (!revoked.ok) return lifecycleProblem(revoked.error);
         const { id, revoked_at, propagation } = revoked.value;
         return { kind: 'answer', body: { id, revoked_at: rfc3339(revoked_at), propagation } };

@@ -68,10 +68,12 @@ describe('a configuration of two keys', () => {
             connectTimeoutMs: 5000,
             responseTimeoutMs: 60_000,
             credential: null,
+            assertion: false,
           },
         ],
       ]),
       issuers: [],
+      assertion: null,
       policies: join(folder, 'rules'),
       audit: { sinks: [{ kind: 'file', path: join(folder, 'data', 'audit.jsonl') }], onFull: 'drop' },
       log: { level: 'info' },
@@ -156,7 +158,7 @@ describe('what is wrong', () => {
     ['audit: { sinks: [{ kind: stdout }, { kind: stdout }] }', '1:36: audit.sinks[1]: the same as item 1 of the list'],
     [
       'upstreams: { a: { url: "http://x", assertion: true } }',
-      '1:47: upstreams.a.assertion: signed assertions are not available in this version',
+      '1:47: upstreams.a.assertion: a key is needed to sign with; write assertion: { keys: { file: PATH } } (openssl genpkey -algorithm ed25519)',
     ],
     [
       'upstreams: { a: { url: "http://x/?y=1" } }',
@@ -207,7 +209,11 @@ describe('a secret', () => {
     const second = await loadConfig(file, { PEPPER: 'salt and pepper' });
     expect(second.config?.tokens.pepper?.reveal()).toBe('salt and pepper');
     const credential = second.config?.upstreams.get('a')?.credential;
-    expect([credential?.header, credential?.value.reveal()]).toEqual(['authorization', 'Basic c2VjcmV0']);
+    expect([credential?.header, credential?.value.value.reveal(), credential?.value.file]).toEqual([
+      'authorization',
+      'Basic c2VjcmV0',
+      join(folder, 'tail'),
+    ]);
     expect(inspect(second, { depth: 9 }) + JSON.stringify(second)).not.toMatch(/pepper and|salt|c2Vj/);
   });
 

@@ -75,9 +75,11 @@ describe('the data plane', () => {
             connectTimeoutMs: 1000,
             responseTimeoutMs: 1000,
             credential: null,
+            assertion: false,
           },
         ],
       ]),
+      assertion: null,
       authenticator: {
         authenticate: () => authenticate(),
         resembles: (value) => value.startsWith('pct_'),

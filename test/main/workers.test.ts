@@ -28,7 +28,7 @@ upstreams:
     expect(tokens.pepper).toBeInstanceOf(Secret);
     expect(tokens.pepper?.reveal()).toBe('a secret of some length');
     expect(upstreams.get('orders')?.url).toBeInstanceOf(URL);
-    expect(upstreams.get('orders')?.credential?.value.reveal()).toBe('a secret of some length');
+    expect(upstreams.get('orders')?.credential?.value.value.reveal()).toBe('a secret of some length');
     const odd = { sizes: new Set([1, 2]), bytes: new Uint8Array([3]), nothing: undefined, none: null };
     expect(fromPortable(structuredClone(toPortable(odd)))).toEqual(odd);
   });
