@@ -33,6 +33,12 @@ export const LIMITS = {
   idempotencyMs: 24 * 3_600_000,
   /** Windows of rate limits that a process keeps in memory; one takes about 260 bytes. */
   rateWindows: 50_000,
+  /** Longest DPoP proof that is looked at, bytes. */
+  proofBytes: 8 * 1024,
+  /** Longest `jti` of a proof, characters. */
+  proofIdChars: 256,
+  /** Largest RSA key of a proof, bits: checking a signature of a larger one is work that a client chooses. */
+  proofRsaBits: 4096,
   /** Trailer fields of one message, bytes. */
   trailerBytes: 8 * 1024,
 } as const;

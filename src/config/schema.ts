@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dpopSchema } from './dpop-schema.ts';
 import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
 import { storeSchema } from './store-schema.ts';
@@ -118,6 +119,7 @@ function tokensSchema(source: SecretSource) {
       expiry_warning: duration()
         .prefault('7d')
         .meta({ description: 'How long before its end a token is announced in Portcullis-Token-Expires.' }),
+      dpop: dpopSchema(),
       pepper: secretReference(source)
         .optional()
         .meta({ description: 'Key of the HMAC with which tokens are stored; set it before the first token.' }),

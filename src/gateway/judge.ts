@@ -10,6 +10,7 @@ import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
+import { checkPossession } from './possession.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
@@ -144,9 +145,32 @@ function authenticated(
     if (outcome.reason !== 'token_superseded') return refusal;
     return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }
+  const { principal } = outcome;
+  // Known and proven, whoever presents it.
+  exchange.tokenId = principal.tokenId;
+  if (principal.confirmation === null && exchange.head?.dpop !== true) {
+    return possessed(gateway, exchange, policy, match, request, outcome);
+  }
+  // A leaked token may be ended by whoever finds it, also without its key.
+  if (match === null && ownTokenAction(exchange.path) === 'revoke') {
+    return possessed(gateway, exchange, policy, match, request, outcome);
+  }
+  const doubt = checkPossession(gateway, exchange, principal);
+  if (!(doubt instanceof Promise)) return doubt ?? possessed(gateway, exchange, policy, match, request, outcome);
+  return doubt.then((settled) => settled ?? possessed(gateway, exchange, policy, match, request, outcome));
+}
+
+/** The token is let in: whoever presents it may. */
+function possessed(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch | null,
+  request: PolicyRequest,
+  outcome: Extract<AuthenticationOutcome, { ok: true }>,
+): MaybePromise<Verdict> {
   exchange.principal = outcome.principal;
   exchange.scopes = effectiveScopes(policy, outcome.principal);
-  exchange.tokenId = outcome.principal.tokenId;
   gateway.options.uses.note({
     id: outcome.principal.tokenId,
     at: gateway.options.clock.now(),

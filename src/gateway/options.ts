@@ -9,6 +9,7 @@ import type { CompiledPolicy } from '../policy/compiled-policy.ts';
 import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
 import type { OwnTokenService } from './own-token.ts';
+import type { PossessionOptions } from './possession.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
@@ -73,6 +74,7 @@ export interface GatewayOptions {
    * store is configured.
    */
   readonly standing: (tokenId: string, whenUnavailable: WhenUnavailable | null) => Reason | null;
+  readonly possession: PossessionOptions;
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };

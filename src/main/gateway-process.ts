@@ -158,6 +158,7 @@ async function start(
     authenticator,
     generations,
     standing: (tokenId, whenUnavailable) => replication.standing(tokenId, whenUnavailable),
+    possession: { proofs: store, ...config.tokens.dpop },
     ownToken: createOwnTokenService(lifecycle),
     policy,
     rateLimits: {

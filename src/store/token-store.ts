@@ -1,6 +1,7 @@
 import type { MaybePromise } from '../base/result.ts';
 import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record.ts';
 import type { ChangeLog } from './change-log.ts';
+import type { ProofMemory } from './proof-memory.ts';
 import type { RateCounter } from './rate-counter.ts';
 
 /**
@@ -114,7 +115,14 @@ export interface TokenCounts {
   readonly truncated?: boolean;
 }
 
-export interface Store extends TokenReader, TokenWriter, CheckpointStore, IdempotencyStore, ChangeLog, RateCounter {
+export interface Store
+  extends TokenReader,
+    TokenWriter,
+    CheckpointStore,
+    IdempotencyStore,
+    ChangeLog,
+    RateCounter,
+    ProofMemory {
   readonly kind: 'embedded' | 'redis';
   /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
   ping(): Promise<void>;
