@@ -38,6 +38,7 @@ const OWNED: Readonly<Record<string, string>> = {
   'prom-client': 'metrics/',
   pino: 'metrics/',
   undici: 'gateway/',
+  jose: 'token/',
   fastify: 'admin/',
   commander: 'cli/',
 };

@@ -89,6 +89,11 @@ async function judgeCredential(
   if (!outcome.ok) return { ...denied(outcome.reason, outcome.tokenId, scope), ...reuseOf(outcome) };
   const { principal } = outcome;
   if (principal.tokenType !== 'opaque') return denied('token_untrusted', principal.tokenId, scope);
+  // This listener sees neither client certificates nor proofs, so nobody can show here that the token is theirs.
+  if (principal.confirmation !== null) {
+    const detail = 'A token that is bound to a key or certificate cannot be used on the admin listener.';
+    return denied('token_untrusted', principal.tokenId, scope, detail);
+  }
   if (!withinOwnBlocks(principal, ip)) {
     return denied('condition_failed', principal.tokenId, scope, 'The token may not be used from this address (ip).');
   }

@@ -40,6 +40,12 @@ export const LIMITS = {
   verifiedJwtBytes: 16 * 1024 * 1024,
   /** Keys of an issuer that a JWT which names none is tried with. */
   keysTried: 4,
+  /** Longest DPoP proof that is looked at, bytes. */
+  proofBytes: 8 * 1024,
+  /** Longest `jti` of a proof, characters. */
+  proofIdChars: 256,
+  /** Largest RSA key of a proof, bits: checking a signature of a larger one is work that a client chooses. */
+  proofRsaBits: 4096,
   /** Trailer fields of one message, bytes. */
   trailerBytes: 8 * 1024,
 } as const;

@@ -30,6 +30,14 @@ export function moment(text: string): number {
   return parsed;
 }
 
+/** A SHA-256 as base64url, or as hexadecimal digits with or without colons; the former. */
+export function thumbprint(text: string): string {
+  if (/^[A-Za-z0-9_-]{43}$/.test(text)) return text;
+  const digits = text.replaceAll(':', '');
+  if (/^[0-9A-Fa-f]{64}$/.test(digits)) return Buffer.from(digits, 'hex').toString('base64url');
+  throw new InvalidArgumentError('Expected a SHA-256: 43 characters of base64url, or 64 hexadecimal digits.');
+}
+
 /** Like `choice`, for a list with commas, or again and again. */
 export function choices<T extends string>(known: readonly T[]) {
   const one = choice(known);

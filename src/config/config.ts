@@ -87,6 +87,8 @@ export interface TokensConfig {
   readonly accept: readonly { readonly header: string; readonly scheme: string | null }[];
   readonly expiryWarningMs: number;
   readonly pepper: Secret | null;
+  /** Proofs of possession (RFC 9449). */
+  readonly dpop: { readonly proofLifetimeMs: number; readonly clockSkewMs: number };
 }
 
 export interface UpstreamConfig {

@@ -180,6 +180,10 @@ function resolved(document: ConfigDocument, file: string): Config {
       accept: document.tokens.accept.map(({ header, scheme }) => ({ header, scheme: scheme ?? null })),
       expiryWarningMs: document.tokens.expiry_warning,
       pepper: document.tokens.pepper ?? null,
+      dpop: {
+        proofLifetimeMs: document.tokens.dpop.proof_lifetime,
+        clockSkewMs: document.tokens.dpop.clock_skew,
+      },
     },
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
     issuers: issuers(document.issuers),

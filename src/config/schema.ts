@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { assertionSchema } from './assertion-schema.ts';
+import { dpopSchema } from './dpop-schema.ts';
 import { issuersSchema } from './issuer-schema.ts';
 import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
@@ -117,6 +118,7 @@ function tokensSchema(source: SecretSource) {
       expiry_warning: duration()
         .prefault('7d')
         .meta({ description: 'How long before its end a token is announced in Portcullis-Token-Expires.' }),
+      dpop: dpopSchema(),
       pepper: secretReference(source)
         .optional()
         .meta({ description: 'Key of the HMAC with which tokens are stored; set it before the first token.' }),

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { REASONS } from '../model/reason.ts';
+import { PROOF_ALGORITHMS } from '../token/proof-key.ts';
 import type { Refusal } from './refusal.ts';
 
 /** A refusal, ready to be written: the one way out for every request that is not forwarded. */
@@ -10,8 +11,11 @@ export interface ProblemAnswer {
   readonly body: string;
 }
 
-/** `application/problem+json` (RFC 9457) with, on 401 and 403, the challenge of RFC 6750 §3. */
-export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswer {
+/**
+ * `application/problem+json` (RFC 9457) with, on 401 and 403, the challenge of RFC 6750 §3, or that of RFC 9449 §7.1 where the
+ * token came under the scheme DPoP or has to.
+ */
+export function problemAnswer(refusal: Refusal, requestId: string, dpop = false): ProblemAnswer {
   const entry = REASONS[refusal.reason];
   const detail = refusal.detail ?? `${entry.title}.`;
   const body = JSON.stringify({
@@ -33,7 +37,7 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
     'portcullis-request-id',
     requestId,
   ];
-  const challenge = challengeOf(refusal, detail);
+  const challenge = challengeOf(refusal, detail, dpop);
   if (challenge !== null) headers.push('www-authenticate', challenge);
   if (entry.retryAfter !== null) headers.push('retry-after', String(entry.retryAfter));
   headers.push(...refusal.headers);
@@ -41,11 +45,14 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
 }
 
 /** RFC 6750 §3: no error code where no credential was presented (§3.1). */
-function challengeOf(refusal: Refusal, detail: string): string | null {
+function challengeOf(refusal: Refusal, detail: string, dpop: boolean): string | null {
   const { challenge } = REASONS[refusal.reason];
   if (challenge === null) return null;
-  let text = 'Bearer realm="portcullis"';
-  if (challenge !== 'none') text += `, error="${challenge}", error_description="${quotable(detail)}"`;
+  const proven = dpop || refusal.proofError !== null;
+  let text = `${proven ? 'DPoP' : 'Bearer'} realm="portcullis"`;
+  const error = refusal.proofError ?? challenge;
+  if (error !== 'none') text += `, error="${error}", error_description="${quotable(detail)}"`;
+  if (proven) text += `, algs="${PROOF_ALGORITHMS.join(' ')}"`;
   if (refusal.requiredScopes.length > 0) text += `, scope="${refusal.requiredScopes.join(' ')}"`;
   return text;
 }

@@ -38,13 +38,19 @@ export class ClientAddresses {
     return client;
   }
 
+  /** Scheme and authority that the client addressed: as a trusted proxy tells them, else as they came. */
+  origin(head: RequestHead, peer: string, encrypted: boolean): { readonly scheme: string; readonly host: string } {
+    const trusted = this.isTrusted(peer);
+    const scheme = (trusted ? oneOf(head.forwardedProto, 'http', 'https') : null) ?? (encrypted ? 'https' : 'http');
+    return { scheme, host: (trusted ? head.forwardedHost : null) ?? head.host };
+  }
+
   /** Adds the forwarding fields to what goes to the upstream: continued from a trusted peer, else begun anew. */
   describe(into: string[], head: RequestHead, peer: string, encrypted: boolean): void {
     const trusted = this.isTrusted(peer);
-    const proto = (trusted ? oneOf(head.forwardedProto, 'http', 'https') : null) ?? (encrypted ? 'https' : 'http');
-    const host = (trusted ? head.forwardedHost : null) ?? head.host;
+    const { scheme, host } = this.origin(head, peer, encrypted);
     const before = trusted ? head.forwardedFor : null;
-    into.push('x-forwarded-for', before === null ? peer : `${before}, ${peer}`, 'x-forwarded-proto', proto);
+    into.push('x-forwarded-for', before === null ? peer : `${before}, ${peer}`, 'x-forwarded-proto', scheme);
     if (host !== '') into.push('x-forwarded-host', host);
     const node = peer.includes(':') ? `"[${peer}]"` : peer;
     const element = `for=${node};proto=${encrypted ? 'https' : 'http'}${head.host === '' ? '' : `;host="${head.host}"`}`;

@@ -59,7 +59,7 @@ export class Gateway {
       response.destroy();
       return;
     }
-    const answer = problemAnswer(refusal, exchange.requestId);
+    const answer = problemAnswer(refusal, exchange.requestId, exchange.head?.dpop === true);
     exchange.status = answer.status;
     if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
     // After a request that is malformed nobody can be sure where the next one begins.

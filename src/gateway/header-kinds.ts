@@ -17,6 +17,8 @@ export const HeaderKind = {
   traceparent: 12,
   /** May hold the credential, as the configuration says. */
   credential: 13,
+  /** A proof of possession (RFC 9449 §4.1). It is for this gateway, and ends here. */
+  dpop: 14,
 } as const;
 export type HeaderKind = (typeof HeaderKind)[keyof typeof HeaderKind];
 
@@ -28,6 +30,7 @@ const KINDS: ReadonlyMap<string, HeaderKind> = new Map<string, HeaderKind>([
   ['upgrade', HeaderKind.upgrade],
   ['te', HeaderKind.te],
   ['traceparent', HeaderKind.traceparent],
+  ['dpop', HeaderKind.dpop],
   ['x-forwarded-for', HeaderKind.forwardedFor],
   ['x-forwarded-proto', HeaderKind.forwardedProto],
   ['x-forwarded-host', HeaderKind.forwardedHost],
@@ -167,6 +170,8 @@ const ANSWER_KINDS: ReadonlyMap<string, AnswerFieldKind> = new Map<string, Answe
   ['proxy-authorization', AnswerFieldKind.drop],
   ['te', AnswerFieldKind.drop],
   ['upgrade', AnswerFieldKind.drop],
+  // Of proofs of possession: the client would take it for a nonce of this gateway (RFC 9449 §8.2).
+  ['dpop-nonce', AnswerFieldKind.drop],
   // Would lead clients past the gateway (RFC 7838).
   ['alt-svc', AnswerFieldKind.drop],
 ]);

@@ -11,6 +11,7 @@ import type { Gateway } from './gateway.ts';
 import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
+import { checkPossession } from './possession.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
 import { isTraceparent } from './trace-context.ts';
@@ -134,8 +135,6 @@ interface PreflightMatch {
 /** What is wrong most often: a token that was cut, broken over two lines, or pasted with a space in it. */
 const MISCOPIED = 'This is not a whole token: its form or its checksum is wrong. Copy it again, without spaces.';
 
-const BOUND = 'The token is bound to a key (cnf), and proofs of possession are not taken here.';
-
 function authenticated(
   gateway: Gateway,
   exchange: Exchange,
@@ -151,11 +150,32 @@ function authenticated(
     if (outcome.reason !== 'token_superseded') return refusal;
     return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
   }
-  // A token that is bound to a key is no bearer token, and nothing here asks for a proof yet.
-  if (outcome.principal.confirmation !== null) return refuse('token_untrusted', BOUND);
+  const { principal } = outcome;
+  // Known and proven, whoever presents it.
+  exchange.tokenId = principal.tokenId;
+  if (principal.confirmation === null && exchange.head?.dpop !== true) {
+    return possessed(gateway, exchange, policy, match, request, outcome);
+  }
+  // A leaked token may be ended by whoever finds it, also without its key.
+  if (match === null && ownTokenAction(exchange.path) === 'revoke') {
+    return possessed(gateway, exchange, policy, match, request, outcome);
+  }
+  const doubt = checkPossession(gateway, exchange, principal);
+  if (!(doubt instanceof Promise)) return doubt ?? possessed(gateway, exchange, policy, match, request, outcome);
+  return doubt.then((settled) => settled ?? possessed(gateway, exchange, policy, match, request, outcome));
+}
+
+/** The token is let in: whoever presents it may. */
+function possessed(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch | null,
+  request: PolicyRequest,
+  outcome: Extract<AuthenticationOutcome, { ok: true }>,
+): MaybePromise<Verdict> {
   exchange.principal = outcome.principal;
   exchange.scopes = effectiveScopes(policy, outcome.principal);
-  exchange.tokenId = outcome.principal.tokenId;
   // Of tokens of others there is no record that a use could be noted in.
   if (outcome.principal.foreign === null) {
     gateway.options.uses.note({

@@ -48,7 +48,7 @@ export class LiveStreams {
   }
 
   /** What has become of the request's token since it was looked up. Null: nothing. */
-  refusal({ tokenId, principal }: Exchange): Reason | null {
+  refusal({ tokenId, principal }: Pick<Exchange, 'tokenId' | 'principal'>): Reason | null {
     if (tokenId === null || principal === null) return null;
     if (this.#revoked.size > 0 && this.#revoked.has(tokenId)) return 'token_revoked';
     if (principal.foreign !== null && this.#isRevoked(principal)) return 'token_revoked';

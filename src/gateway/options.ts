@@ -10,6 +10,7 @@ import type { TokenUse, WhenUnavailable } from '../store/token-store.ts';
 import type { Authenticator } from '../token/authenticator.ts';
 import type { AssertionOptions } from './assertions.ts';
 import type { OwnTokenService } from './own-token.ts';
+import type { PossessionOptions } from './possession.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
@@ -81,6 +82,7 @@ export interface GatewayOptions {
   readonly standing: (principal: Principal, whenUnavailable: WhenUnavailable | null) => Reason | null;
   /** Whether this process knows that a token which somebody else issued is revoked; nothing is asked. */
   readonly isRevoked: (principal: Principal) => boolean;
+  readonly possession: PossessionOptions;
   /** What the holder of a token may do with it. */
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };

@@ -16,6 +16,11 @@ export interface RequestHead {
   readonly credential: string | null;
   /** Two different credentials in one request. */
   readonly credentialAmbiguous: boolean;
+  /** The credential came under the scheme DPoP (RFC 9449 §7.1). */
+  readonly dpop: boolean;
+  /** Value of the `DPoP` field; the last one where there are several. */
+  readonly proof: string | null;
+  readonly proofAmbiguous: boolean;
   readonly traceparent: string | null;
   readonly forwardedFor: string | null;
   readonly forwardedProto: string | null;
@@ -30,10 +35,12 @@ export class RequestHeadReader {
   /** The last valid Host and its name: most requests come with the same. */
   #lastHost = '';
   #lastHostName = '';
+  /** The last credential that was found came under the scheme DPoP. */
+  #lastWasDpop = false;
 
   constructor(kinds: HeaderKinds, sources: readonly CredentialSource[]) {
     this.#kinds = kinds;
-    this.#sources = sources;
+    this.#sources = withDpop(sources);
   }
 
   /**
@@ -49,6 +56,9 @@ export class RequestHeadReader {
     let credential: string | null = null;
     let credentialAmbiguous = false;
     let otherAuthorization = false;
+    let dpop = false;
+    let proof: string | null = null;
+    let proofAmbiguous = false;
     let traceparent: string | null = null;
     let forwardedFor: string | null = null;
     let forwardedProto: string | null = null;
@@ -68,10 +78,16 @@ export class RequestHeadReader {
             if (otherAuthorization) return null;
             otherAuthorization = true;
             forwarded.push(name, value);
-          } else if (credential === null) credential = found;
-          else if (credential !== found) credentialAmbiguous = true;
+          } else if (credential === null) {
+            credential = found;
+            dpop = this.#lastWasDpop;
+          } else if (credential !== found || dpop !== this.#lastWasDpop) credentialAmbiguous = true;
           break;
         }
+        case HeaderKind.dpop:
+          proofAmbiguous = proof !== null;
+          proof = value;
+          break;
         case HeaderKind.host:
           if (host !== null) return null;
           host = value;
@@ -138,6 +154,9 @@ export class RequestHeadReader {
       contentLength: length,
       credential,
       credentialAmbiguous,
+      dpop,
+      proof,
+      proofAmbiguous,
       traceparent,
       forwardedFor,
       forwardedProto,
@@ -151,6 +170,7 @@ export class RequestHeadReader {
     const lower = name.toLowerCase();
     for (const { header, scheme } of this.#sources) {
       if (header !== lower) continue;
+      this.#lastWasDpop = scheme === DPOP;
       if (scheme === null) return value;
       // RFC 9110 §11.1: the scheme is case-insensitive and followed by at least one space.
       if (value.length >= scheme.length && value.slice(0, scheme.length).toLowerCase() === scheme.toLowerCase()) {
@@ -160,6 +180,23 @@ export class RequestHeadReader {
     }
     return null;
   }
+}
+
+/** The scheme of tokens that are presented with a proof (RFC 9449 §7.1), as it is written here and nowhere else. */
+const DPOP = 'dpop';
+
+/** Wherever `Authorization` may hold a token it may also hold one with a proof. */
+function withDpop(sources: readonly CredentialSource[]): readonly CredentialSource[] {
+  const spelled = sources.map(({ header, scheme }) => ({
+    header,
+    scheme: scheme?.toLowerCase() === DPOP ? DPOP : scheme,
+  }));
+  const has = (header: string, scheme: string | null): boolean =>
+    spelled.some((source) => source.header === header && source.scheme === scheme);
+  if (!spelled.some(({ header }) => header === 'authorization') || has('authorization', DPOP)) return spelled;
+  const dpop = { header: 'authorization', scheme: DPOP };
+  // Bearer first, as most requests have it; but what takes the whole value would take this too.
+  return has('authorization', null) ? [dpop, ...spelled] : [...spelled, dpop];
 }
 
 /** Digits only; -1 for anything else, and for what a number cannot hold exactly. */

@@ -1,4 +1,4 @@
-import type { Claims, ClaimValue } from '../model/token-record.ts';
+import type { Claims, ClaimValue, TokenBinding } from '../model/token-record.ts';
 import type { FieldError } from './context.ts';
 import { parseIpBlock } from './ip-block.ts';
 
@@ -66,6 +66,21 @@ export function checkIpList(path: string, list: readonly string[]): FieldError[]
     const block = parseIpBlock(text);
     return block.ok ? [] : [{ path: `${path}[${index}]`, message: block.error }];
   });
+}
+
+/** SHA-256 in base64url without padding; the last character holds four bits (RFC 4648 §3.5). */
+const THUMBPRINT = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
+
+/** Thumbprints of 32 bytes, at least one. Null: a bearer token. */
+export function checkBinding(path: string, binding: TokenBinding | null): FieldError[] {
+  if (binding === null) return [];
+  const members = Object.entries(binding).filter(([, value]) => value !== undefined);
+  if (members.length === 0) return [{ path, message: 'needs jkt, x5t#S256 or both; leave it out for a bearer token' }];
+  return members.flatMap(([name, value]) =>
+    THUMBPRINT.test(value)
+      ? []
+      : [{ path: `${path}.${name}`, message: 'must be a SHA-256 thumbprint: 43 characters of base64url' }],
+  );
 }
 
 export function checkClaims(path: string, claims: Claims): FieldError[] {

@@ -2,13 +2,14 @@ import { didYouMean } from '../base/nearest.ts';
 import { formatDuration, parseDuration } from '../base/quantity.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { Fault } from '../model/fault.ts';
-import type { Claims, TokenRecord } from '../model/token-record.ts';
+import type { Claims, TokenBinding, TokenRecord } from '../model/token-record.ts';
 import { checkAgainstClass } from '../policy/classes.ts';
 import type { CompiledPolicy, TokenClass } from '../policy/compiled-policy.ts';
 import { digestToken, mintToken } from '../token/opaque-format.ts';
 import type { Actor, FieldError, LifecycleContext, LifecycleError, TokenWithSecret } from './context.ts';
 import { tokenEvent } from './context.ts';
 import {
+  checkBinding,
   checkClaims,
   checkIpList,
   checkNames,
@@ -34,6 +35,8 @@ export interface IssueRequest {
   readonly ttl?: string;
   readonly expires_at?: string;
   readonly not_before?: string;
+  /** Makes it a token that only the holder of a key or certificate can use; for the whole of its life. */
+  readonly bound_to?: TokenBinding | null;
 }
 
 /** Ids are random: a second collision in a row is a broken source of randomness, not chance. */
@@ -102,6 +105,7 @@ async function recordOrWithdraw(context: LifecycleContext, actor: Actor, record:
     scopes: record.scopes,
     roles: record.roles,
     expires_at: new Date(record.expires_at).toISOString(),
+    ...(record.bound_to === undefined ? {} : { bound_to: { ...record.bound_to } }),
   });
   try {
     await context.audit.recordDurably(event);
@@ -145,6 +149,7 @@ function checkIssue(
     ...(request.subject == null ? [] : checkSubject('subject', request.subject)),
     ...checkClaims('claims', request.claims ?? {}),
     ...checkIpList('ip', request.ip ?? []),
+    ...checkBinding('bound_to', request.bound_to ?? null),
   ];
   const tokenClass = policy.classes.get(request.class);
   const times = checkTimes(request, tokenClass ?? null, now);
@@ -258,5 +263,11 @@ function newRecord(
     revoke_reason: null,
     digest: digestToken(minted.token, context.tokens.pepper),
     superseded: [],
+    ...(request.bound_to == null ? {} : { bound_to: copyOf(request.bound_to) }),
   };
+}
+
+/** The two members that there are, in one order. */
+function copyOf({ jkt, 'x5t#S256': certificate }: TokenBinding): TokenBinding {
+  return { ...(jkt === undefined ? {} : { jkt }), ...(certificate === undefined ? {} : { 'x5t#S256': certificate }) };
 }

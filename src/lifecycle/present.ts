@@ -1,5 +1,5 @@
 import { rfc3339 } from '../base/encoding.ts';
-import { type Claims, statusAt, type TokenStatus } from '../model/token-record.ts';
+import { type Claims, statusAt, type TokenBinding, type TokenStatus } from '../model/token-record.ts';
 import type { DescribedToken } from './context.ts';
 
 /** A token record as the admin API gives it out: times in RFC 3339, never a digest. */
@@ -38,6 +38,8 @@ export interface PresentedToken {
     /** When it ends, or has ended, before `grace_until`: with the first use of a newer one. */
     readonly retire: 'at_grace_end' | 'on_first_use';
   }[];
+  /** What its holder has to prove possession of; null: a bearer token. */
+  readonly bound_to: TokenBinding | null;
   /** Why the token has ended before its time, or null. */
   readonly expired_by: 'idle_expiry' | null;
 }
@@ -78,6 +80,7 @@ export function presentToken(stored: DescribedToken, now: number): PresentedToke
       last_used_ip: generation.last_used_ip,
       retire: generation.retire ?? 'at_grace_end',
     })),
+    bound_to: record.bound_to ?? null,
     expired_by: record.expired_by ?? null,
   };
 }

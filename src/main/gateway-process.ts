@@ -177,6 +177,7 @@ async function start(
     generations,
     standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
     isRevoked: (principal) => replication.marks.knows(principal),
+    possession: { proofs: store, ...config.tokens.dpop },
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {

@@ -93,7 +93,7 @@ function standing(record: TokenRecord, generation: number, now: number): Reason 
 function described(stored: DescribedToken, presented: number, now: number): Readonly<Record<string, unknown>> {
   const token = presentToken(stored, now);
   const { id, name, owner, environment, subject, scopes, roles, claims, ip, status } = token;
-  const { created_at, not_before, expires_at, generation, rotated_at, grace_until, rotate_after } = token;
+  const { created_at, not_before, expires_at, generation, rotated_at, grace_until, rotate_after, bound_to } = token;
   return {
     id,
     name,
@@ -114,6 +114,7 @@ function described(stored: DescribedToken, presented: number, now: number): Read
     rotated_at,
     grace_until,
     rotate_after,
+    bound_to,
   };
 }
 

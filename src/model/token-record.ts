@@ -25,6 +25,14 @@ export interface SupersededGeneration {
   readonly retire?: 'on_first_use';
 }
 
+/** What whoever presents the token has to prove possession of, in the words of `cnf` (RFC 7800 §3.1). At least one. */
+export interface TokenBinding {
+  /** RFC 7638 thumbprint (SHA-256, base64url) of the key of its DPoP proofs (RFC 9449 §6.1). */
+  readonly jkt?: string;
+  /** SHA-256 of the client's certificate, base64url (RFC 8705 §3.1). */
+  readonly 'x5t#S256'?: string;
+}
+
 /** A token as it is stored, under its id. Times are milliseconds since the Unix epoch; lists are never null. */
 export interface TokenRecord {
   readonly id: string;
@@ -58,6 +66,8 @@ export interface TokenRecord {
   readonly superseded: readonly SupersededGeneration[];
   /** Of the coming or past end of the current generation: what has been announced, so that it is announced once. */
   readonly announced?: readonly string[];
+  /** Never changes: every generation is bound to the same. Absent: a bearer token. */
+  readonly bound_to?: TokenBinding;
   /** Set where `expires_at` was brought forward because nobody used the token. */
   readonly expired_by?: 'idle_expiry';
 }

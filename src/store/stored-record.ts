@@ -82,6 +82,7 @@ function isTokenRecord(value: unknown, id: string): value is TokenRecord {
     Array.isArray(record.superseded) &&
     record.superseded.every(isSuperseded) &&
     (record.announced === undefined || isTexts(record.announced)) &&
+    (record.bound_to === undefined || isBinding(record.bound_to)) &&
     (record.rotated_with === undefined || Number.isSafeInteger(record.rotated_with)) &&
     (record.expired_by === undefined || record.expired_by === 'idle_expiry')
   );
@@ -98,6 +99,13 @@ function isSuperseded(value: unknown): boolean {
     isTextOrNull(entry.last_used_ip) &&
     (entry.retire === undefined || entry.retire === 'on_first_use')
   );
+}
+
+/** An empty one, or one of a kind that is not known here, must never read as "a bearer token". */
+function isBinding(value: unknown): boolean {
+  if (!isObject(value) || Array.isArray(value)) return false;
+  const members = Object.entries(value);
+  return members.length > 0 && members.every(([name, text]) => (name === 'jkt' || name === 'x5t#S256') && isText(text));
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

@@ -2,6 +2,7 @@ import type { MaybePromise } from '../base/result.ts';
 import type { TokenRecord, TokenStatus, TokenUsage } from '../model/token-record.ts';
 import type { ChangeLog } from './change-log.ts';
 import type { MarkStore } from './mark-store.ts';
+import type { ProofMemory } from './proof-memory.ts';
 import type { RateCounter } from './rate-counter.ts';
 
 /**
@@ -122,7 +123,8 @@ export interface Store
     IdempotencyStore,
     ChangeLog,
     MarkStore,
-    RateCounter {
+    RateCounter,
+    ProofMemory {
   readonly kind: 'embedded' | 'redis';
   /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
   ping(): Promise<void>;

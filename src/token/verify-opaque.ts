@@ -1,6 +1,6 @@
 import { equalDigests } from '../base/encoding.ts';
-import type { Principal } from '../model/principal.ts';
-import type { SupersededGeneration, TokenRecord } from '../model/token-record.ts';
+import type { Confirmation, Principal } from '../model/principal.ts';
+import type { SupersededGeneration, TokenBinding, TokenRecord } from '../model/token-record.ts';
 import type { AuthenticationOutcome, CredentialMemo, GenerationMatch, TokenReason } from './authenticator.ts';
 
 type Allowed = Extract<AuthenticationOutcome, { ok: true }>;
@@ -73,10 +73,15 @@ function principalOf(record: TokenRecord, superseded: SupersededGeneration | nul
     expiresAt: record.expires_at,
     supersededUntil: superseded === null ? null : superseded.grace_until,
     foreign: null,
-    confirmation: null,
+    confirmation: confirmationOf(record.bound_to),
   };
   if (superseded === null) principals.set(record, principal);
   return principal;
+}
+
+function confirmationOf(binding: TokenBinding | undefined): Confirmation | null {
+  if (binding === undefined) return null;
+  return { certificateThumbprint: binding['x5t#S256'] ?? null, keyThumbprint: binding.jkt ?? null };
 }
 
 /** Whether a generation older than the one in use is to end with its first use, and has not yet. */

@@ -8,8 +8,10 @@ import { createMetrics } from '../../src/metrics/recorder.ts';
 import type { AuditEventInput } from '../../src/model/audit-event.ts';
 import { Fault } from '../../src/model/fault.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import type { ProofMemory } from '../../src/store/proof-memory.ts';
 import type { RateCount, RateCounter } from '../../src/store/rate-counter.ts';
 import type { AuthenticationOutcome } from '../../src/token/authenticator.ts';
+import { ProofKey } from '../support/dpop-proof.ts';
 import { problemOf, sendRaw, statusOf } from '../support/raw-client.ts';
 import { RawUpstream } from '../support/raw-upstream.ts';
 
@@ -43,6 +45,7 @@ describe('the data plane', () => {
   let authenticate: () => AuthenticationOutcome | Promise<AuthenticationOutcome>;
   let policy: GatewayOptions['policy'];
   let countRate: RateCounter['countRate'];
+  let rememberProof: ProofMemory['rememberProof'];
 
   beforeEach(async () => {
     upstream = await RawUpstream.start();
@@ -51,6 +54,7 @@ describe('the data plane', () => {
     const compiled = compilePolicy([{ name: 'a.yaml', text: RULES }], { upstreams: null }).policy;
     policy = { current: () => compiled };
     countRate = unwanted;
+    rememberProof = unwanted;
     server = new TrafficServer({
       tls: null,
       trustedProxies: [],
@@ -64,6 +68,11 @@ describe('the data plane', () => {
         connections: 100,
       },
       accept: [{ header: 'authorization', scheme: 'Bearer' }],
+      possession: {
+        proofs: { rememberProof: (key, keepMs) => rememberProof(key, keepMs) },
+        proofLifetimeMs: 60_000,
+        clockSkewMs: 0,
+      },
       expiryWarningMs: 0,
       upstreams: new Map([
         [
@@ -256,5 +265,53 @@ describe('the data plane', () => {
     ]);
     countRate = () => Promise.resolve({ count: 1, leftMs: 1000 });
     expect(await few()).toEqual({ status: 200, reason: null });
+  });
+
+  it.each([
+    ['was revoked', () => server.gateway.streams.closeToken('abcdefghijkl'), { status: 401, reason: 'token_revoked' }],
+    ['has ended', () => undefined, { status: 401, reason: 'token_expired' }],
+    ['is as it was', () => undefined, { status: 200, reason: null }],
+  ])('lets in after a proof what then still may: its token %s meanwhile', async (how, meanwhile, expected) => {
+    const key = await ProofKey.generate();
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<boolean>();
+    rememberProof = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const expiresAt = how === 'has ended' ? Date.now() + 1000 : Date.now() + 60_000;
+    const confirmation = { keyThumbprint: key.thumbprint, certificateThumbprint: null };
+    authenticate = () => {
+      const outcome = holder();
+      return outcome.ok ? { ...outcome, principal: { ...outcome.principal, confirmation, expiresAt } } : outcome;
+    };
+    const proof = await key.proof({ url: 'http://a/mine', token: 'secret' });
+    const request = get('/mine', `Authorization: DPoP secret\r\nDPoP: ${proof}\r\n`);
+    await asked.promise;
+    meanwhile();
+    while (how === 'has ended' && Date.now() < expiresAt) await new Promise((resolve) => setTimeout(resolve, 10));
+    answer.resolve(true);
+    expect(await request).toEqual(expected);
+    expect(upstream.connections).toHaveLength(expected.status === 200 ? 1 : 0);
+  });
+
+  it('passes nothing on when whether a proof was used before cannot be said', async () => {
+    const key = await ProofKey.generate();
+    const confirmation = { keyThumbprint: key.thumbprint, certificateThumbprint: null };
+    authenticate = () => {
+      const outcome = holder();
+      return outcome.ok ? { ...outcome, principal: { ...outcome.principal, confirmation } } : outcome;
+    };
+    const send = async () =>
+      get('/mine', `Authorization: DPoP s\r\nDPoP: ${await key.proof({ url: 'http://a/mine', token: 's' })}\r\n`);
+    rememberProof = () => Promise.reject(new Fault('store_unavailable', 'away'));
+    expect(await send()).toEqual({ status: 503, reason: 'store_unavailable' });
+    rememberProof = () => {
+      throw new Fault('store_full', 'full');
+    };
+    expect(await send()).toEqual({ status: 503, reason: 'store_unavailable' });
+    rememberProof = () => Promise.reject(new TypeError('a fault'));
+    expect(await send()).toEqual({ status: 503, reason: 'overloaded' });
+    expect(upstream.connections).toEqual([]);
   });
 });

@@ -76,6 +76,7 @@ describe('a presented token', () => {
           retire: 'at_grace_end',
         },
       ],
+      bound_to: null,
       expired_by: null,
     });
     expect(JSON.stringify(presented)).not.toMatch(/d{64}|e{64}|digest/);

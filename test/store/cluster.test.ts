@@ -34,6 +34,8 @@ describe('the store in a cluster of three primaries and three replicas', () => {
 
     const rates = Array.from({ length: 10 }, (_, index) => store.countRate(`key ${index}`, 2, 60_000));
     expect((await Promise.all(rates)).map(({ count }) => count)).toEqual(Array.from({ length: 10 }, () => 2));
+    const proofs = Array.from({ length: 10 }, (_, index) => store.rememberProof(`key ${index}`, 60_000));
+    expect(await Promise.all(proofs)).toEqual(Array.from({ length: 10 }, () => true));
 
     const [primary] = nodes;
     const lost = await anIdOn(primary?.client);

@@ -3,7 +3,7 @@ import type { FieldError } from '../../lifecycle/context.ts';
 import { reachedScopes } from '../../lifecycle/grants.ts';
 import { isForeignTokenId, revokeForeign } from '../../lifecycle/mark.ts';
 import { revokeToken } from '../../lifecycle/revoke.ts';
-import type { Principal } from '../../model/principal.ts';
+import type { Confirmation, Principal } from '../../model/principal.ts';
 import type { Reason } from '../../model/reason.ts';
 import { statusAt } from '../../model/token-record.ts';
 import type { CompiledPolicy } from '../../policy/compiled-policy.ts';
@@ -26,7 +26,7 @@ const TOKEN_FORM = z.object({
 
 const ACTIVE = z.strictObject({
   active: z.literal(true),
-  token_type: z.literal('Bearer'),
+  token_type: z.enum(['Bearer', 'DPoP']),
   scope: z.string(),
   sub: z.string().optional(),
   client_id: z.string().optional(),
@@ -34,6 +34,10 @@ const ACTIVE = z.strictObject({
   iat: z.int(),
   nbf: z.int().optional(),
   exp: z.int(),
+  cnf: z
+    .strictObject({ jkt: z.string().optional(), 'x5t#S256': z.string().optional() })
+    .optional()
+    .meta({ description: 'What its holder has to prove possession of (RFC 9449 §6.2, RFC 8705 §3.2)' }),
 });
 
 export function introspectionRoutes(options: AdminOptions): AdminRoute[] {
@@ -130,9 +134,10 @@ function description(
 ): z.input<typeof ACTIVE> {
   const end = Math.min(principal.expiresAt, principal.supersededUntil ?? Number.POSITIVE_INFINITY);
   const notBefore = stored?.record.not_before ?? null;
+  const { keyThumbprint, certificateThumbprint } = principal.confirmation ?? UNBOUND;
   return {
     active: true,
-    token_type: 'Bearer',
+    token_type: keyThumbprint === null ? 'Bearer' : 'DPoP',
     scope: [...new Set(policy === null ? principal.scopes : reachedScopes(principal, policy))].join(' '),
     ...(principal.subject === null ? {} : { sub: principal.subject }),
     ...(principal.owner === null ? {} : { client_id: principal.owner }),
@@ -140,8 +145,18 @@ function description(
     iat: seconds(principal.issuedAt),
     ...(notBefore === null ? {} : { nbf: seconds(notBefore) }),
     exp: seconds(end),
+    ...(principal.confirmation === null
+      ? {}
+      : {
+          cnf: {
+            ...(keyThumbprint === null ? {} : { jkt: keyThumbprint }),
+            ...(certificateThumbprint === null ? {} : { 'x5t#S256': certificateThumbprint }),
+          },
+        }),
   };
 }
+
+const UNBOUND: Confirmation = { keyThumbprint: null, certificateThumbprint: null };
 
 /** NumericDate (RFC 7519 §2). */
 function seconds(epochMs: number): number {

@@ -6,6 +6,10 @@ import { CLAIMS, CURSOR, LIMIT, TEXT, TEXTS, TIME } from '../fields.ts';
 const DURATION = TEXT.meta({ examples: ['30d'], description: 'A duration such as 30d, 24h, 5m or 90s' });
 const MOMENT = TEXT.meta({ format: 'date-time', description: 'RFC 3339' });
 const BLOCKS = TEXTS.meta({ description: 'Addresses or CIDR blocks from which the token may be used' });
+const BINDING = z.strictObject({
+  jkt: TEXT.optional().meta({ description: 'RFC 7638 thumbprint (SHA-256) of the key of its DPoP proofs (RFC 9449)' }),
+  'x5t#S256': TEXT.optional().meta({ description: "SHA-256 of the client's certificate, base64url (RFC 8705)" }),
+});
 export const ISSUE_BODY = z.strictObject({
   name: TEXT,
   owner: TEXT,
@@ -18,6 +22,9 @@ export const ISSUE_BODY = z.strictObject({
   ttl: DURATION.optional().meta({ description: 'A duration such as 30d; not together with expires_at' }),
   expires_at: MOMENT.optional(),
   not_before: MOMENT.optional(),
+  bound_to: BINDING.nullable()
+    .optional()
+    .meta({ description: 'What its holder has to prove possession of; a bearer token where it is left out' }),
 });
 
 export const NARROW_BODY = z.strictObject({
@@ -86,6 +93,7 @@ const RECORD = z.strictObject({
       retire: RETIRE,
     }),
   ),
+  bound_to: BINDING.nullable(),
   expired_by: z.literal('idle_expiry').nullable(),
 }) satisfies z.ZodType<PresentedToken>;
 

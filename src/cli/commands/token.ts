@@ -12,7 +12,7 @@ import {
   withAdminOptions,
 } from '../admin-client.ts';
 import { type CommandContext, CommandFailure, EXIT, example, list } from '../command.ts';
-import { assignments, choice, whole } from '../option-values.ts';
+import { assignments, choice, thumbprint, whole } from '../option-values.ts';
 import { handOut, type SecretOptions } from '../secret-output.ts';
 import { registerRevoke } from './token-revoke.ts';
 import { ID, shown, tokenId } from './token-text.ts';
@@ -40,6 +40,8 @@ interface IssueOptions extends AdminOptions, SecretOptions {
   readonly ttl?: string;
   readonly expiresAt?: string;
   readonly notBefore?: string;
+  readonly boundToJkt?: string;
+  readonly boundToCertificate?: string;
   readonly idempotencyKey?: string;
 }
 
@@ -63,7 +65,13 @@ function registerIssue(group: Command, context: CommandContext): void {
     .option('--ip <blocks>', 'addresses and blocks from which it may be used', list)
     .option('--ttl <duration>', 'such as 30d', duration)
     .option('--expires-at <time>', 'RFC 3339; instead of --ttl')
-    .option('--not-before <time>', 'RFC 3339');
+    .option('--not-before <time>', 'RFC 3339')
+    .option('--bound-to-jkt <thumbprint>', 'RFC 7638 thumbprint of the key whose DPoP proofs it needs', thumbprint)
+    .option(
+      '--bound-to-certificate <thumbprint>',
+      "SHA-256 of the client's certificate: base64url, or hex as openssl prints it",
+      thumbprint,
+    );
   example(
     command,
     'portcullis token issue --name checkout --owner team-shop --class service --scopes orders:read --out checkout.token',
@@ -84,6 +92,7 @@ function registerIssue(group: Command, context: CommandContext): void {
         ttl: options.ttl,
         expires_at: options.expiresAt,
         not_before: options.notBefore,
+        bound_to: boundTo(options),
       };
       await handOut(context, options, async () => {
         const { token, ...record } = await client.post('/v1/tokens', body, idempotency(options.idempotencyKey));
@@ -253,6 +262,11 @@ function duration(text: string): string {
 
 function text(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
+}
+
+function boundTo({ boundToJkt, boundToCertificate }: IssueOptions): JsonObject | undefined {
+  if (boundToJkt === undefined && boundToCertificate === undefined) return undefined;
+  return { jkt: boundToJkt, 'x5t#S256': boundToCertificate };
 }
 
 /** `4yKqUc9QzT1B (checkout, team-shop), until 2026-…` */

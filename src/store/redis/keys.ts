@@ -63,6 +63,11 @@ export class Keys {
     return `${this.#prefix}:rate`;
   }
 
+  /** The name is a digest: of one length, and nobody's text. */
+  proof(key: string): string {
+    return `${this.#prefix}:proof:${sha256(key).toString('base64url')}`;
+  }
+
   checkpoint(chain: string): string {
     return `${this.#prefix}:checkpoint:${chain}`;
   }

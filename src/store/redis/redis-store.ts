@@ -244,6 +244,13 @@ class RedisStore implements Store {
     return this.#timed('count_rate', () => this.#rates.count(key, add, perMs));
   }
 
+  rememberProof(key: string, keepMs: number): Promise<boolean> {
+    return this.#timed('remember_proof', async () => {
+      const name = this.#keys.proof(key);
+      return (await this.#link.run((redis) => redis.set(name, '1', 'PX', keepMs, 'NX'))) === 'OK';
+    });
+  }
+
   get countsRates(): boolean {
     return this.#rates.reachable;
   }

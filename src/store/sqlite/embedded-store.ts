@@ -24,6 +24,7 @@ import { CheckpointTable } from './checkpoint-table.ts';
 import { IdempotencyTable } from './idempotency-table.ts';
 import { MarkTable } from './mark-table.ts';
 import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
+import { ProofTable } from './proof-table.ts';
 import { RateCounts } from './rate-counts.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 import { TokenTable } from './token-table.ts';
@@ -61,6 +62,7 @@ class EmbeddedStore implements Store {
   readonly #checkpoints: CheckpointTable;
   readonly #idempotency: IdempotencyTable;
   readonly #rates: RateCounts;
+  readonly #proofs: ProofTable;
   readonly countsRates = true;
   readonly #availability: Availability;
   readonly #observe: StoreObserver | undefined;
@@ -75,6 +77,7 @@ class EmbeddedStore implements Store {
     this.#checkpoints = new CheckpointTable(database.durable);
     this.#idempotency = new IdempotencyTable(database.durable);
     this.#rates = new RateCounts(options.path);
+    this.#proofs = new ProofTable(options.path);
     this.#availability = new Availability(options.listen);
     this.#observe = options.observe;
   }
@@ -199,6 +202,10 @@ class EmbeddedStore implements Store {
     return this.#timed('count_rate', () => this.#rates.count(key, add, perMs));
   }
 
+  rememberProof(key: string, keepMs: number): boolean {
+    return this.#timed('remember_proof', () => this.#proofs.remember(key, keepMs));
+  }
+
   async ping(): Promise<void> {
     this.#read('ping', () => {
       this.#tokens.find('');
@@ -216,6 +223,7 @@ class EmbeddedStore implements Store {
     this.#availability.silence();
     this.#log.close();
     this.#rates.close();
+    this.#proofs.close();
     const { registry, relaxed, durable } = this.#database;
     for (const database of [registry, relaxed, durable]) {
       if (database.isOpen) database.close();
