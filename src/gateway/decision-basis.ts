@@ -19,6 +19,12 @@ const METHOD_CHARS = 32;
  * on as they are, members in the order of their names, so that the event is written without another look at them.
  */
 export function decisionBasis(exchange: Exchange, bases: TokenBases): AccessDetails | undefined {
+  if (!exchange.decisionOnly) return basisOf(exchange, bases);
+  const { credential, decided_at, preflight, rate_limit, token } = basisOf(exchange, bases) ?? {};
+  return { credential, decided_at, decision_only: true, preflight, rate_limit, token };
+}
+
+function basisOf(exchange: Exchange, bases: TokenBases): AccessDetails | undefined {
   const { principal } = exchange;
   if (principal === null) return withoutToken(exchange);
   if (exchange.decidedAt === 0) return undefined;

@@ -26,11 +26,14 @@ export class Exchange implements ResponseOwner {
   /** The client waits for an invitation before it sends its body (RFC 9110 §10.1.1). */
   expectsContinue = false;
   upgrade: UpgradeOffer | null = null;
+  /** Another proxy asks what would be decided: nothing is forwarded, and method, host and path are those of its request. */
+  decisionOnly = false;
   readonly requestId: string;
   /** Monotonic milliseconds. */
   readonly startedAt: number;
   /** The peer's address; the client's differs behind a trusted proxy. */
   readonly peer: string;
+  /** Empty where a proxy asks for a decision and does not say who its client is. */
   client: string;
   head: RequestHead | null = null;
   method = '';

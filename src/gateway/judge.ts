@@ -6,6 +6,7 @@ import { NEVER_FORWARDED } from '../policy/never-forwarded.ts';
 import { isReservedPath } from '../policy/reserved-paths.ts';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
+import { isDecisionCall, NO_TRUSTED_PROXY, readOriginalRequest } from './decision-endpoint.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
@@ -24,7 +25,7 @@ export type Verdict = Permit | Refusal | OwnTokenCall | KeySetCall;
 export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdict> {
   const head = readHead(gateway, exchange);
   if ('reason' in head) return head;
-  const malformed = readTarget(exchange, head);
+  const malformed = readTarget(gateway, exchange, head);
   if (malformed !== null) return malformed;
   const { assertion } = gateway.options;
   if (assertion !== null && exchange.path === KEY_SET_PATH) {
@@ -90,8 +91,10 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   return head;
 }
 
-function readTarget(exchange: Exchange, head: RequestHead): Refusal | null {
-  const target = canonicalTarget(exchange.request.url ?? '');
+function readTarget(gateway: Gateway, exchange: Exchange, head: RequestHead): Refusal | null {
+  const text = exchange.request.url ?? '';
+  if (isDecisionCall(text) && gateway.addresses.isTrusted(exchange.peer)) return readOriginalRequest(exchange, head);
+  const target = canonicalTarget(text);
   if (!target.ok) return refuse(target.reason);
   // RFC 9112 §3.2.2 lets the target override Host; two different authorities are two readings, so refused.
   if (target.authority !== null && target.authority.toLowerCase() !== head.host.toLowerCase()) {
@@ -109,7 +112,8 @@ export function isPreflight(exchange: Exchange): boolean {
     exchange.method === 'OPTIONS' &&
     headers.origin !== undefined &&
     headers['access-control-request-method'] !== undefined &&
-    exchange.head?.framing === 'none'
+    // Envoy asks for a decision with an empty body of a stated length.
+    (exchange.head?.framing === 'none' || (exchange.decisionOnly && exchange.head?.contentLength === 0))
   );
 }
 
@@ -161,7 +165,7 @@ function authenticated(
     gateway.options.uses.note({
       id: outcome.principal.tokenId,
       at: gateway.options.clock.now(),
-      ip: exchange.client,
+      ip: exchange.client || exchange.peer,
       count: 1,
       generation: outcome.generation,
     });
@@ -180,8 +184,11 @@ function admit(
   request: PolicyRequest,
   { principal, generation }: Extract<AuthenticationOutcome, { ok: true }>,
 ): MaybePromise<Verdict> {
-  const action = match === null ? ownTokenAction(exchange.path) : null;
-  if (action !== null) return new OwnTokenCall(action, principal, generation);
+  if (match === null && !exchange.decisionOnly) {
+    const action = ownTokenAction(exchange.path);
+    if (action !== null) return new OwnTokenCall(action, principal, generation);
+    if (isDecisionCall(exchange.request.url ?? '')) return refuse('route_not_declared', NO_TRUSTED_PROXY);
+  }
   return conclude(gateway, exchange, policy, match, request, principal);
 }
 
