@@ -10,6 +10,7 @@ import { isDecisionCall, NO_TRUSTED_PROXY, readOriginalRequest } from './decisio
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
+import { mayCarryMessage, readMcpBody } from './mcp-body.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { type Refusal, refuse } from './refusal.ts';
@@ -148,13 +149,7 @@ function authenticated(
   request: PolicyRequest,
   outcome: AuthenticationOutcome,
 ): MaybePromise<Verdict> {
-  if (!outcome.ok) {
-    exchange.tokenId = outcome.tokenId;
-    const miscopied = outcome.reason === 'token_malformed' ? MISCOPIED : null;
-    const refusal = refuse(outcome.reason, outcome.detail ?? miscopied);
-    if (outcome.reason !== 'token_superseded') return refusal;
-    return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
-  }
+  if (!outcome.ok) return unauthenticated(gateway, exchange, outcome);
   // A token that is bound to a key is no bearer token, and nothing here asks for a proof yet.
   if (outcome.principal.confirmation !== null) return refuse('token_untrusted', BOUND);
   exchange.principal = outcome.principal;
@@ -174,6 +169,18 @@ function authenticated(
   return gateway.options.generations
     .retireOlder(outcome.principal.tokenId, outcome.generation)
     .then(() => admit(gateway, exchange, policy, match, request, outcome));
+}
+
+function unauthenticated(
+  gateway: Gateway,
+  exchange: Exchange,
+  outcome: Extract<AuthenticationOutcome, { ok: false }>,
+): MaybePromise<Refusal> {
+  exchange.tokenId = outcome.tokenId;
+  const miscopied = outcome.reason === 'token_malformed' ? MISCOPIED : null;
+  const refusal = refuse(outcome.reason, outcome.detail ?? miscopied);
+  if (outcome.reason !== 'token_superseded') return refusal;
+  return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
 }
 
 function admit(
@@ -209,6 +216,9 @@ function conclude(
   exchange.decidedAt = gateway.options.clock.now();
   const decision = decide(policy, route, request, principal, exchange.decidedAt);
   if (decision.effect === 'deny') {
+    if (decision.condition === 'mcp' && route !== null && request.mcp === undefined && mayCarryMessage(exchange)) {
+      return judgeMessage(gateway, exchange, policy, route, request, decision.reportOnly);
+    }
     const permit = principal === null ? null : permitReported(decision, principal);
     if (permit !== null) {
       exchange.wouldDeny = decision.reason;
@@ -226,6 +236,34 @@ function conclude(
   return refusal instanceof Promise
     ? refusal.then((settled) => limited(exchange, decision.rule, permit, settled))
     : limited(exchange, decision.rule, permit, refusal);
+}
+
+/**
+ * Everything else is met, so the body is read, and the decision made again with what it says. That may have taken as long as a
+ * request may: whether the token is still good is asked anew.
+ */
+async function judgeMessage(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch,
+  request: PolicyRequest,
+  reportOnly: boolean,
+): Promise<Verdict> {
+  const read = await readMcpBody(gateway, exchange);
+  const unreadable = 'reason' in read;
+  // Under report mode goes through what has no message too.
+  if (unreadable && (!reportOnly || exchange.closed || exchange.status !== 0)) return read;
+  const { options } = gateway;
+  const whenUnavailable = exchange.api?.onUnavailable ?? null;
+  const credential = exchange.head?.credential ?? '';
+  const outcome = await options.authenticator.authenticate(credential, options.clock.now(), whenUnavailable);
+  if (!outcome.ok) return await unauthenticated(gateway, exchange, outcome);
+  const { principal } = outcome;
+  exchange.principal = principal;
+  exchange.scopes = effectiveScopes(policy, principal);
+  exchange.mcp = unreadable ? null : read;
+  return conclude(gateway, exchange, policy, match, { ...request, mcp: exchange.mcp }, principal);
 }
 
 /** A rule that only reports lets through also what its limit would refuse. */
