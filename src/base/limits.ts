@@ -13,6 +13,8 @@ export const LIMITS = {
   adminBodyBytes: 64 * 1024,
   /** Body of the holder's own endpoints, bytes. */
   ownTokenBodyBytes: 4 * 1024,
+  /** Bodies that are held for policies that look at them, bytes of all requests under way together. */
+  heldBodyBytes: 32 * 1024 * 1024,
   /** Policy, role and class files, bytes each. */
   policyFileBytes: 4 * 1024 * 1024,
   /** An OpenAPI document, bytes. The largest public ones have about 12 MiB. */

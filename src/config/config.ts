@@ -35,6 +35,7 @@ export interface TrafficLimits {
   readonly headers: number;
   /** Null: no bound. */
   readonly bodyBytes: number | null;
+  readonly mcpMessageBytes: number;
   readonly headerTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly idleTimeoutMs: number;

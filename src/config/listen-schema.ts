@@ -34,6 +34,9 @@ function limitsSchema() {
       header_bytes: size(1024).prefault('16KiB').meta({ description: 'All request headers together.' }),
       headers: count(1, 1000).prefault(100).meta({ description: 'Number of request headers.' }),
       body_bytes: sizeOrNone().prefault('none').meta({ description: 'Request body; none for no bound.' }),
+      mcp_message_bytes: size(1024)
+        .prefault('64KiB')
+        .meta({ description: 'Request body that an mcp condition has to see.' }),
       header_timeout: timeout().prefault('10s').meta({ description: 'For the headers of a request to arrive.' }),
       request_timeout: timeout().prefault('5m').meta({ description: 'For a whole request to arrive.' }),
       idle_timeout: timeout().prefault('60s').meta({ description: 'Until an idle connection is closed.' }),

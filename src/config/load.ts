@@ -205,6 +205,7 @@ function listen(section: ConfigDocument['listen']): ListenConfig {
       headerBytes: limits.header_bytes,
       headers: limits.headers,
       bodyBytes: limits.body_bytes,
+      mcpMessageBytes: limits.mcp_message_bytes,
       // The headers are a part of the request, so their time is never the longer one.
       headerTimeoutMs: Math.min(limits.header_timeout, limits.request_timeout),
       requestTimeoutMs: limits.request_timeout,

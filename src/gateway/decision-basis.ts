@@ -1,4 +1,5 @@
 import type { AccessDetails } from '../model/audit-event.ts';
+import type { McpMessage } from '../model/mcp-message.ts';
 import type { Principal } from '../model/principal.ts';
 import type { Claims, ClaimValue } from '../model/token-record.ts';
 import { rateLimitText } from '../policy/replay.ts';
@@ -19,6 +20,21 @@ const METHOD_CHARS = 32;
  * on as they are, members in the order of their names, so that the event is written without another look at them.
  */
 export function decisionBasis(exchange: Exchange, bases: TokenBases): AccessDetails | undefined {
+  const { decisionOnly, mcp } = exchange;
+  if (!decisionOnly && mcp === null) return basisOf(exchange, bases);
+  const { credential, decided_at, preflight, rate_limit, token } = basisOf(exchange, bases) ?? {};
+  const decision_only = decisionOnly ? true : undefined;
+  return { credential, decided_at, decision_only, mcp: recordedMessage(mcp), preflight, rate_limit, token };
+}
+
+/** Members that say nothing are left out; an answer to the server has none. */
+function recordedMessage(mcp: McpMessage | null): AccessDetails['mcp'] {
+  if (mcp === null) return undefined;
+  const { method, tool } = mcp;
+  return { ...(method === null ? {} : { method }), ...(tool === null ? {} : { tool }) };
+}
+
+function basisOf(exchange: Exchange, bases: TokenBases): AccessDetails | undefined {
   const { principal } = exchange;
   if (principal === null) return withoutToken(exchange);
   if (exchange.decidedAt === 0) return undefined;

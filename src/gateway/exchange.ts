@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net';
+import type { McpMessage } from '../model/mcp-message.ts';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 import type { CompiledApi, CompiledRule } from '../policy/compiled-policy.ts';
 import type { ClientRequest, ClientResponse } from './client-message.ts';
 import type { Gateway } from './gateway.ts';
 import type { ResponseOwner } from './gateway-response.ts';
+import type { HeldBody } from './mcp-body.ts';
 import type { OwnTokenReason } from './own-token.ts';
 import { refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
@@ -26,11 +28,14 @@ export class Exchange implements ResponseOwner {
   /** The client waits for an invitation before it sends its body (RFC 9110 §10.1.1). */
   expectsContinue = false;
   upgrade: UpgradeOffer | null = null;
+  /** Another proxy asks what would be decided: nothing is forwarded, and method, host and path are those of its request. */
+  decisionOnly = false;
   readonly requestId: string;
   /** Monotonic milliseconds. */
   readonly startedAt: number;
   /** The peer's address; the client's differs behind a trusted proxy. */
   readonly peer: string;
+  /** Empty where a proxy asks for a decision and does not say who its client is. */
   client: string;
   head: RequestHead | null = null;
   method = '';
@@ -48,6 +53,11 @@ export class Exchange implements ResponseOwner {
   /** Known, and proven, even where the token was refused. */
   tokenId: string | null = null;
   policyVersion: string | null = null;
+  /** The message in the body, where the policy asked for it. */
+  mcp: McpMessage | null = null;
+  /** What was read of the body before the decision. */
+  heldBody: HeldBody | null = null;
+  heldBytes = 0;
   /** When the policy decided, milliseconds since the epoch; 0 where it was not asked. */
   decidedAt = 0;
   /** Why it was refused, or why an allowed request was not answered by the upstream. */

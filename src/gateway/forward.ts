@@ -60,7 +60,8 @@ function bodyOf(gateway: Gateway, exchange: Exchange): RequestBody | null {
   const invite = (): void => {
     if (!response.headersSent) response.writeContinue();
   };
-  return new RequestBody(exchange.request, gateway.options.limits.bodyBytes, exchange.expectsContinue ? invite : null);
+  const { bodyBytes } = gateway.options.limits;
+  return new RequestBody(exchange.request, bodyBytes, exchange.expectsContinue ? invite : null, exchange.heldBody);
 }
 
 /** One forwarded request: what is heard of the upstream, and what the response reports of the client. */

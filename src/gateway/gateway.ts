@@ -31,6 +31,8 @@ export class Gateway {
   readonly rateLimits: RateLimits;
   /** Requests that each rule has decided, by rule id, since the process started. */
   readonly ruleHits = new Map<string, number>();
+  /** Of bodies that were read before the decision, in memory now. */
+  heldBytes = 0;
   readonly #bases: TokenBases = new WeakMap();
   draining = false;
   /** Requests that have begun and are not recorded yet. */
@@ -87,6 +89,7 @@ export class Gateway {
     if (exchange.recorded) return;
     exchange.recorded = true;
     this.inFlight -= 1;
+    this.heldBytes -= exchange.heldBytes;
     if (exchange.judged) this.options.metrics.inFlight(exchange.api?.name ?? '-', -1);
     recordExchange(this.options, exchange, this.#bases);
     const rule = exchange.rule?.id;

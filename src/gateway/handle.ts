@@ -2,6 +2,7 @@ import { Fault } from '../model/fault.ts';
 import type { Reason } from '../model/reason.ts';
 import { normaliseAddress } from './client-address.ts';
 import type { ClientRequest, ClientResponse } from './client-message.ts';
+import { answerDecision } from './decision-endpoint.ts';
 import { Exchange, type UpgradeOffer } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
@@ -78,8 +79,10 @@ function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {
   if (exchange.closed || exchange.status !== 0) return;
   gateway.judged(exchange);
   try {
-    if (verdict instanceof Permit) forward(gateway, verdict, exchange);
-    else if (verdict instanceof OwnTokenCall) {
+    if (verdict instanceof Permit) {
+      if (exchange.decisionOnly) answerDecision(gateway, exchange, verdict);
+      else forward(gateway, verdict, exchange);
+    } else if (verdict instanceof OwnTokenCall) {
       serveOwnToken(gateway, exchange, verdict).catch((error: unknown) => fault(gateway, exchange, error));
     } else if (verdict instanceof KeySetCall) serveKeySet(gateway, exchange, verdict);
     else gateway.answer(exchange, verdict);

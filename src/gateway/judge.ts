@@ -6,9 +6,11 @@ import { NEVER_FORWARDED } from '../policy/never-forwarded.ts';
 import { isReservedPath } from '../policy/reserved-paths.ts';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
 import { canonicalTarget } from './canonical-path.ts';
+import { isDecisionCall, NO_TRUSTED_PROXY, readOriginalRequest } from './decision-endpoint.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
+import { mayCarryMessage, readMcpBody } from './mcp-body.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
 import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { checkPossession } from './possession.ts';
@@ -25,7 +27,7 @@ export type Verdict = Permit | Refusal | OwnTokenCall | KeySetCall;
 export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdict> {
   const head = readHead(gateway, exchange);
   if ('reason' in head) return head;
-  const malformed = readTarget(exchange, head);
+  const malformed = readTarget(gateway, exchange, head);
   if (malformed !== null) return malformed;
   const { assertion } = gateway.options;
   if (assertion !== null && exchange.path === KEY_SET_PATH) {
@@ -91,8 +93,10 @@ function readHead(gateway: Gateway, exchange: Exchange): RequestHead | Refusal {
   return head;
 }
 
-function readTarget(exchange: Exchange, head: RequestHead): Refusal | null {
-  const target = canonicalTarget(exchange.request.url ?? '');
+function readTarget(gateway: Gateway, exchange: Exchange, head: RequestHead): Refusal | null {
+  const text = exchange.request.url ?? '';
+  if (isDecisionCall(text) && gateway.addresses.isTrusted(exchange.peer)) return readOriginalRequest(exchange, head);
+  const target = canonicalTarget(text);
   if (!target.ok) return refuse(target.reason);
   // RFC 9112 §3.2.2 lets the target override Host; two different authorities are two readings, so refused.
   if (target.authority !== null && target.authority.toLowerCase() !== head.host.toLowerCase()) {
@@ -110,7 +114,8 @@ export function isPreflight(exchange: Exchange): boolean {
     exchange.method === 'OPTIONS' &&
     headers.origin !== undefined &&
     headers['access-control-request-method'] !== undefined &&
-    exchange.head?.framing === 'none'
+    // Envoy asks for a decision with an empty body of a stated length.
+    (exchange.head?.framing === 'none' || (exchange.decisionOnly && exchange.head?.contentLength === 0))
   );
 }
 
@@ -143,13 +148,7 @@ function authenticated(
   request: PolicyRequest,
   outcome: AuthenticationOutcome,
 ): MaybePromise<Verdict> {
-  if (!outcome.ok) {
-    exchange.tokenId = outcome.tokenId;
-    const miscopied = outcome.reason === 'token_malformed' ? MISCOPIED : null;
-    const refusal = refuse(outcome.reason, outcome.detail ?? miscopied);
-    if (outcome.reason !== 'token_superseded') return refusal;
-    return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
-  }
+  if (!outcome.ok) return unauthenticated(gateway, exchange, outcome);
   const { principal } = outcome;
   // Known and proven, whoever presents it.
   exchange.tokenId = principal.tokenId;
@@ -181,7 +180,7 @@ function possessed(
     gateway.options.uses.note({
       id: outcome.principal.tokenId,
       at: gateway.options.clock.now(),
-      ip: exchange.client,
+      ip: exchange.client || exchange.peer,
       count: 1,
       generation: outcome.generation,
     });
@@ -192,6 +191,18 @@ function possessed(
     .then(() => admit(gateway, exchange, policy, match, request, outcome));
 }
 
+function unauthenticated(
+  gateway: Gateway,
+  exchange: Exchange,
+  outcome: Extract<AuthenticationOutcome, { ok: false }>,
+): MaybePromise<Refusal> {
+  exchange.tokenId = outcome.tokenId;
+  const miscopied = outcome.reason === 'token_malformed' ? MISCOPIED : null;
+  const refusal = refuse(outcome.reason, outcome.detail ?? miscopied);
+  if (outcome.reason !== 'token_superseded') return refusal;
+  return gateway.reportReuse(exchange, outcome)?.then(() => refusal) ?? refusal;
+}
+
 function admit(
   gateway: Gateway,
   exchange: Exchange,
@@ -200,8 +211,11 @@ function admit(
   request: PolicyRequest,
   { principal, generation }: Extract<AuthenticationOutcome, { ok: true }>,
 ): MaybePromise<Verdict> {
-  const action = match === null ? ownTokenAction(exchange.path) : null;
-  if (action !== null) return new OwnTokenCall(action, principal, generation);
+  if (match === null && !exchange.decisionOnly) {
+    const action = ownTokenAction(exchange.path);
+    if (action !== null) return new OwnTokenCall(action, principal, generation);
+    if (isDecisionCall(exchange.request.url ?? '')) return refuse('route_not_declared', NO_TRUSTED_PROXY);
+  }
   return conclude(gateway, exchange, policy, match, request, principal);
 }
 
@@ -222,6 +236,9 @@ function conclude(
   exchange.decidedAt = gateway.options.clock.now();
   const decision = decide(policy, route, request, principal, exchange.decidedAt);
   if (decision.effect === 'deny') {
+    if (decision.condition === 'mcp' && route !== null && request.mcp === undefined && mayCarryMessage(exchange)) {
+      return judgeMessage(gateway, exchange, policy, route, request, decision.reportOnly);
+    }
     const permit = principal === null ? null : permitReported(decision, principal);
     if (permit !== null) {
       exchange.wouldDeny = decision.reason;
@@ -239,6 +256,34 @@ function conclude(
   return refusal instanceof Promise
     ? refusal.then((settled) => limited(exchange, decision.rule, permit, settled))
     : limited(exchange, decision.rule, permit, refusal);
+}
+
+/**
+ * Everything else is met, so the body is read, and the decision made again with what it says. That may have taken as long as a
+ * request may: whether the token is still good is asked anew.
+ */
+async function judgeMessage(
+  gateway: Gateway,
+  exchange: Exchange,
+  policy: CompiledPolicy,
+  match: RouteMatch,
+  request: PolicyRequest,
+  reportOnly: boolean,
+): Promise<Verdict> {
+  const read = await readMcpBody(gateway, exchange);
+  const unreadable = 'reason' in read;
+  // Under report mode goes through what has no message too.
+  if (unreadable && (!reportOnly || exchange.closed || exchange.status !== 0)) return read;
+  const { options } = gateway;
+  const whenUnavailable = exchange.api?.onUnavailable ?? null;
+  const credential = exchange.head?.credential ?? '';
+  const outcome = await options.authenticator.authenticate(credential, options.clock.now(), whenUnavailable);
+  if (!outcome.ok) return await unauthenticated(gateway, exchange, outcome);
+  const { principal } = outcome;
+  exchange.principal = principal;
+  exchange.scopes = effectiveScopes(policy, principal);
+  exchange.mcp = unreadable ? null : read;
+  return conclude(gateway, exchange, policy, match, { ...request, mcp: exchange.mcp }, principal);
 }
 
 /** A rule that only reports lets through also what its limit would refuse. */

@@ -19,6 +19,8 @@ export interface TrafficLimits {
   readonly headers: number;
   /** Null: no bound. */
   readonly bodyBytes: number | null;
+  /** Of a body that an `mcp` condition looks at. */
+  readonly mcpMessageBytes: number;
   readonly headerTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly idleTimeoutMs: number;

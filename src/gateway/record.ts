@@ -38,7 +38,7 @@ function accessEvent(exchange: Exchange, allowed: boolean, durationMs: number, b
     token_type: principal?.tokenType,
     subject: principal?.subject ?? undefined,
     owner: principal?.owner ?? undefined,
-    ip: exchange.client,
+    ip: exchange.client === '' ? undefined : exchange.client,
     method: exchange.method === '' ? undefined : exchange.method,
     host: exchange.host === '' ? undefined : exchange.host,
     path: exchange.path === '' ? undefined : exchange.path,

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import type { HeldBody } from './mcp-body.ts';
 
 /** The body grew past the limit while it was forwarded. */
 export class BodyTooLarge extends Error {
@@ -26,17 +27,32 @@ export class RequestBody extends Readable {
   readonly #source: IncomingMessage;
   readonly #limit: number;
   readonly #invite: (() => void) | null;
+  /** Read before, and first to go. */
+  #held: HeldBody | null;
   #attached = false;
   bytes = 0;
 
-  constructor(source: IncomingMessage, limit: number | null, invite: (() => void) | null) {
+  constructor(
+    source: IncomingMessage,
+    limit: number | null,
+    invite: (() => void) | null,
+    held: HeldBody | null = null,
+  ) {
     super({ highWaterMark: 64 * 1024 });
     this.#source = source;
     this.#limit = limit ?? Number.POSITIVE_INFINITY;
     this.#invite = invite;
+    this.#held = held;
   }
 
   override _read(): void {
+    const held = this.#held;
+    if (held !== null) {
+      this.#held = null;
+      if (held.bytes.length > 0) this.#onData(held.bytes);
+      if (held.complete) this.#onEnd();
+      if (held.complete || held.bytes.length > 0) return;
+    }
     if (!this.#attached) this.#attach();
     this.#source.resume();
   }

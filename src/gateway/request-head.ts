@@ -279,7 +279,8 @@ function isAddressCode(code: number): boolean {
   );
 }
 
-function hostName(host: string): string {
+/** Without its port, in lower case and without a trailing dot. */
+export function hostName(host: string): string {
   const end = host.startsWith('[') ? host.indexOf(']') + 1 : host.indexOf(':');
   const name = (end > 0 ? host.slice(0, end) : host).toLowerCase();
   return name.endsWith('.') ? name.slice(0, -1) : name;

@@ -88,7 +88,8 @@ function lastingFields(
   return fields;
 }
 
-function identify(fields: string[], principal: Principal, scopes: readonly string[]): void {
+/** The fields that say who is asking. */
+export function identify(fields: string[], principal: Principal, scopes: readonly string[]): void {
   fields.push('portcullis-token-id', principal.tokenId);
   if (principal.subject !== null) fields.push('portcullis-subject', fieldValue(principal.subject));
   fields.push('portcullis-scopes', scopes.join(' '));

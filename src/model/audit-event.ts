@@ -38,6 +38,10 @@ export type AuditDetail =
 export type AccessDetails = {
   /** When the conditions were judged. */
   readonly decided_at?: number;
+  /** Another proxy asked for the decision: the gateway itself forwarded nothing. */
+  readonly decision_only?: true;
+  /** The message that a condition looked at; without a method an answer to the server. */
+  readonly mcp?: { readonly method?: string; readonly tool?: string };
   /** The limit of the rule, where it was this that refused the request: `100/60000ms by token`. */
   readonly rate_limit?: string;
   /** The token as the policy saw it; only where the policy was asked about it. Empty lists and objects are left out. */

@@ -1,4 +1,5 @@
 import type { ConditionName } from '../model/condition.ts';
+import type { McpMessage } from '../model/mcp-message.ts';
 import type { Principal } from '../model/principal.ts';
 import type { Reason } from '../model/reason.ts';
 
@@ -53,6 +54,8 @@ export interface ConditionInput {
   readonly ip: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** Null where the request has none, or nobody has looked. */
+  readonly mcp: McpMessage | null;
 }
 
 export interface CompiledCondition {
@@ -117,6 +120,8 @@ export interface PolicyRequest {
   readonly path: string;
   /** The client's address. */
   readonly ip: string;
+  /** The message in its body; left out where nobody has looked, null where it has none that can be read. */
+  readonly mcp?: McpMessage | null;
 }
 
 export interface RouteMatch {

@@ -53,7 +53,7 @@ export function decide(
     return deny(match, 'scope_insufficient', missingScopes(rule), null, reportOnly, rule.scopes.scopes);
   }
   if (rule.conditions.length > 0) {
-    const input = { principal, params: match.params, ip: request.ip, now };
+    const input = { principal, params: match.params, ip: request.ip, now, mcp: request.mcp ?? null };
     for (const condition of rule.conditions) {
       if (condition.holds(input)) continue;
       return deny(match, 'condition_failed', `condition ${condition.name} is not met`, condition.name, reportOnly);

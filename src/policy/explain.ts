@@ -96,7 +96,8 @@ function conditionSteps(
   principal: Principal | null,
   now: number,
 ): ExplainedStep[] {
-  const input = principal === null ? null : { principal, params: match.params, ip: request.ip, now };
+  const input =
+    principal === null ? null : { principal, params: match.params, ip: request.ip, now, mcp: request.mcp ?? null };
   return CONDITION_NAMES.flatMap((name) => rule.conditions.filter((condition) => condition.name === name)).map(
     (condition): ExplainedStep => ({
       step: condition.name,

@@ -1,7 +1,7 @@
 import { type Diagnostic, sortDiagnostics } from '../base/diagnostic.ts';
 import type { CompiledPolicy } from './compiled-policy.ts';
 import { duplicateRules, hiddenRules, unservedMethods } from './lint/hidden-rules.ts';
-import { impossibleConditions } from './lint/impossible-conditions.ts';
+import { impossibleConditions, messagesWithoutBody } from './lint/impossible-conditions.ts';
 import { placedRules, warn } from './lint/placed-rule.ts';
 import { publicHoles } from './lint/public-rules.ts';
 import { rolesOfNobody, ungrantedScopes, unholdableScopes, unusedRoles } from './lint/scopes-and-roles.ts';
@@ -21,6 +21,7 @@ export function lintPolicy(policy: CompiledPolicy, usage: PolicyUsage | null = n
     ...unservedMethods(rules),
     ...publicHoles(policy, placed),
     ...impossibleConditions(rules),
+    ...messagesWithoutBody(rules),
     ...ungrantedScopes(policy, rules),
     ...unholdableScopes(policy, rules),
     ...unusedRoles(policy, rules),

@@ -1,4 +1,5 @@
 import type { AccessDetails, AuditEventInput } from '../model/audit-event.ts';
+import type { McpMessage } from '../model/mcp-message.ts';
 import { type Principal, TOKEN_TYPES } from '../model/principal.ts';
 import type { ClaimValue } from '../model/token-record.ts';
 import type { PolicyRequest } from './compiled-policy.ts';
@@ -69,7 +70,13 @@ export function readRecordedRequest(event: RecordedEvent): RecordedRequest | nul
   return {
     outcome,
     reason: textOf(event.reason),
-    request: { method, path, host: textOf(event.host) ?? '', ip: textOf(event.ip) ?? '' },
+    request: {
+      method,
+      path,
+      host: textOf(event.host) ?? '',
+      ip: textOf(event.ip) ?? '',
+      ...messageOf(details, method),
+    },
     policy: textOf(event.policy),
     api: textOf(event.api),
     rule: textOf(event.rule),
@@ -77,6 +84,13 @@ export function readRecordedRequest(event: RecordedEvent): RecordedRequest | nul
     preflight: textOf(details.preflight),
     rateLimit: textOf(details.rate_limit),
   };
+}
+
+/** Left out where the event does not tell; null where the gateway cannot have looked at any. */
+function messageOf({ mcp, decision_only: decisionOnly }: AccessDetails, method: string): { mcp?: McpMessage | null } {
+  if (method !== 'POST' || decisionOnly === true) return { mcp: null };
+  if (typeof mcp !== 'object' || mcp === null) return {};
+  return { mcp: { method: textOf(mcp.method), tool: textOf(mcp.tool) } };
 }
 
 function credentialOf(event: RecordedEvent, details: AccessDetails, outcome: ReplayedOutcome): RecordedCredential {

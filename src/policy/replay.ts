@@ -10,6 +10,7 @@ export const UNDECIDABLE = {
   credential_unread: 'a public rule let it in, and nobody looked at the token that came along',
   text_replaced: 'a text in the event was masked or cut, because it looks like a token or is too long',
   claim_not_recorded: 'a condition looks at a claim that was too long to be recorded',
+  message_not_recorded: 'a condition looks at the message in the body, and the event does not tell it',
   rate_limit:
     'it was refused by a rate limit that is another one now, and what that refuses depends on all requests around it',
 } as const;
@@ -105,7 +106,16 @@ function withToken(
   const { principal, decidedAt, claimsCut } = token;
   const missing = whatIsMissing(principal, match?.rule ?? null, claimsCut);
   if (missing !== null) return undecidable(missing);
+  const { mcp } = recorded.request;
   const decision = decide(policy, match, recorded.request, principal, decidedAt);
+  if (decision.effect === 'deny' && decision.condition === 'mcp') {
+    if (mcp === undefined)
+      return recorded.policy === policy.version
+        ? asRecorded(policy, recorded, options)
+        : undecidable('message_not_recorded');
+    if ([mcp?.method, mcp?.tool].some((text) => typeof text === 'string' && wasReplaced(text)))
+      return undecidable('text_replaced');
+  }
   if (decision.effect === 'allow') return allowed(decision.rule, recorded, policy, options);
   const outcome = decision.reportOnly && !options.enforce ? 'would_deny' : 'deny';
   return {

@@ -1,6 +1,7 @@
 import type { Diagnostic } from '../base/diagnostic.ts';
 import { didYouMean } from '../base/nearest.ts';
 import { salvageYamlDocument } from '../base/yaml-document.ts';
+import type { McpMessage } from '../model/mcp-message.ts';
 import type { PolicyFile } from './compile.ts';
 import type { CompiledPolicy, SourcePlace } from './compiled-policy.ts';
 import { decide } from './decide.ts';
@@ -102,13 +103,24 @@ function judge(policy: CompiledPolicy, { request, token }: TestCaseInFile, conte
   const target = context.canonicalise(request.path);
   if (!target.ok) return { decision: 'deny', reason: target.reason, condition: null, rule: null };
   const now = request.time ?? context.now;
-  const asked = { method: request.method, host: request.host, path: target.path, ip: request.ip };
+  const asked = {
+    method: request.method,
+    host: request.host,
+    path: target.path,
+    ip: request.ip,
+    mcp: messageOf(request),
+  };
   if (policy.routes.ambiguous(asked))
     return { decision: 'deny', reason: 'path_ambiguous', condition: null, rule: null };
   const principal = token === 'none' ? null : samplePrincipal(token, now);
   const decision = decide(policy, policy.routes.match(asked), asked, principal, now);
   if (decision.effect === 'allow') return { decision: 'allow', reason: null, condition: null, rule: decision.rule };
   return { decision: 'deny', reason: decision.reason, condition: decision.condition, rule: decision.rule };
+}
+
+/** Only a POST carries a message to the gateway. */
+function messageOf({ method, mcp }: TestCaseInFile['request']): McpMessage | null {
+  return mcp === undefined || method !== 'POST' ? null : { method: mcp.method, tool: mcp.tool ?? null };
 }
 
 function describe({ decision, reason, condition, rule }: Outcome): string {

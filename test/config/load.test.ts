@@ -40,6 +40,7 @@ describe('a configuration of two keys', () => {
           headerBytes: 16_384,
           headers: 100,
           bodyBytes: null,
+          mcpMessageBytes: 65_536,
           headerTimeoutMs: 10_000,
           requestTimeoutMs: 300_000,
           idleTimeoutMs: 60_000,

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { DECISION_PATH } from '../../src/gateway/decision-endpoint.ts';
 import { ROOT, readPage, section } from './markdown.ts';
 
 /** What is shipped to be copied can at least be read, and uses only options that there are. */
@@ -40,3 +41,98 @@ describe('deploy/agent', () => {
     expect(optionsIn(start).filter((option) => !options.has(option))).toEqual([]);
   });
 });
+
+/** nginx and Caddy are run by test/e2e/front-proxies.test.ts. */
+describe('the examples for proxies that ask for decisions', () => {
+  const IDENTITY = ['portcullis-token-id', 'portcullis-subject', 'portcullis-scopes', 'portcullis-request-id'];
+  const read = (file: string): Tree => {
+    const documents = parseAllDocuments(readFileSync(join(ROOT, 'deploy', file), 'utf8'), { strict: true });
+    expect(documents.flatMap((document) => [...(document.errors ?? []), ...(document.warnings ?? [])])).toEqual([]);
+    expect(documents).toHaveLength(1);
+    return (documents as readonly { toJS(): Tree }[])[0]?.toJS() ?? null;
+  };
+
+  it.each(['nginx', 'caddy', 'traefik', 'envoy'])(
+    'deploy/%s says how it is used, and what it was tested with',
+    (name) => {
+      const text = readFileSync(join(ROOT, 'deploy', name, 'README.md'), 'utf8');
+      expect(text).toContain('trusted_proxies');
+      expect(text).toContain('behind-other-proxies.md');
+      expect(text).toMatch(/tests run it|tests\s+do not run/);
+    },
+  );
+
+  it('Traefik asks the endpoint, believes no client, and takes the token out last', () => {
+    const dynamic = read('traefik/dynamic.yaml');
+    const forwardAuth = at(dynamic, 'http', 'middlewares', 'portcullis', 'forwardAuth');
+    expect(new URL(String(at(forwardAuth, 'address'))).pathname).toBe(DECISION_PATH);
+    expect(at(forwardAuth, 'trustForwardHeader')).toBe(false);
+    expect(lower(at(forwardAuth, 'authResponseHeaders'))).toEqual(IDENTITY);
+    expect(lower(at(forwardAuth, 'authRequestHeaders')).filter((name) => /^x-(original|forwarded)/.test(name))).toEqual(
+      [],
+    );
+    const order = at(dynamic, 'http', 'routers', 'api', 'middlewares');
+    expect(order).toEqual(['without-identity', 'portcullis', 'without-token']);
+    expect(Object.keys(at(dynamic, 'http', 'middlewares') as object).toSorted()).toEqual(
+      [...(order as string[])].toSorted(),
+    );
+    const removed = at(dynamic, 'http', 'middlewares', 'without-token', 'headers', 'customRequestHeaders');
+    expect(removed).toEqual({ Authorization: '', 'X-Api-Key': '' });
+    const file = String(at(read('traefik/traefik.yaml'), 'providers', 'file', 'filename'));
+    expect(file.endsWith('/dynamic.yaml')).toBe(true);
+  });
+
+  it('Envoy puts the path behind the prefix, and clients can say nothing that the endpoint believes', () => {
+    const manager = at(
+      read('envoy/envoy.yaml'),
+      'static_resources',
+      'listeners',
+      0,
+      'filter_chains',
+      0,
+      'filters',
+      0,
+      'typed_config',
+    );
+    const filters = at(manager, 'http_filters') as readonly Tree[];
+    expect(filters.map((filter) => String(at(filter, 'name')).replace('envoy.filters.http.', ''))).toEqual([
+      'header_mutation',
+      'ext_authz',
+      'router',
+    ]);
+    const authz = at(filters[1], 'typed_config');
+    expect(at(authz, 'failure_mode_allow')).toBe(false);
+    expect(at(authz, 'http_service', 'path_prefix')).toBe(DECISION_PATH);
+    const exact = (patterns: Tree): string[] => (patterns as readonly Tree[]).map((each) => String(at(each, 'exact')));
+    expect(exact(at(authz, 'allowed_headers', 'patterns'))).toEqual(
+      expect.arrayContaining(['x-api-key', 'x-forwarded-for']),
+    );
+    expect(exact(at(authz, 'allowed_headers', 'patterns')).join()).not.toMatch(/x-original|x-forwarded-(?!for)/);
+    const answer = at(authz, 'http_service', 'authorization_response');
+    expect(exact(at(answer, 'allowed_upstream_headers', 'patterns'))).toEqual(IDENTITY);
+    const removed = at(filters[0], 'typed_config', 'mutations', 'request_mutations') as readonly Tree[];
+    expect(removed.map((each) => String(at(each, 'remove')))).toEqual([...IDENTITY, 'portcullis-assertion']);
+    expect([at(manager, 'normalize_path'), at(manager, 'merge_slashes'), at(manager, 'use_remote_address')]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(at(manager, 'route_config', 'virtual_hosts', 0, 'request_headers_to_remove')).toEqual([
+      'authorization',
+      'x-api-key',
+    ]);
+  });
+});
+
+type Tree = unknown;
+
+function at(tree: Tree, ...path: readonly (string | number)[]): Tree {
+  return path.reduce<Tree>((node, key) => {
+    if (typeof node !== 'object' || node === null || !(key in node)) throw new Error(`there is no ${path.join('.')}`);
+    return (node as Record<string | number, Tree>)[key];
+  }, tree);
+}
+
+function lower(names: Tree): string[] {
+  return (names as readonly string[]).map((name) => name.toLowerCase());
+}

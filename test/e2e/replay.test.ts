@@ -188,7 +188,8 @@ describe('a recorded run', () => {
     const metric = /^portcullis_requests_total\{.*rule="trial of one rule".*decision="would_deny"/;
     expect(await gateway.metric(metric)).toBe(reported.length);
     expect(types('enforced')).not.toContain('access.would_deny');
-    expect(CONDITION_NAMES).toEqual(['ip', 'time', 'claims', 'token_type', 'max_token_age']);
+    // Messages are replayed by mcp.test.ts.
+    expect(CONDITION_NAMES).toEqual(['ip', 'time', 'claims', 'token_type', 'max_token_age', 'mcp']);
   });
 
   it('comes out the same under the same policies', async () => {

@@ -62,6 +62,7 @@ describe('the data plane', () => {
         headerBytes: 16_384,
         headers: 100,
         bodyBytes: null,
+        mcpMessageBytes: 65_536,
         headerTimeoutMs: 1000,
         requestTimeoutMs: 1000,
         idleTimeoutMs: 1000,

@@ -262,7 +262,7 @@ describe('a decision', () => {
         if (decision.rule.public) return;
         if (who === null) throw new Error('allowed without a token');
         expect(mayByScope(decision.rule, who)).toBe(true);
-        const input = { principal: who, params: decision.params, ip: ask.ip, now };
+        const input = { principal: who, params: decision.params, ip: ask.ip, now, mcp: null };
         expect(decision.rule.conditions.every((condition) => condition.holds(input))).toBe(true);
       }),
       { numRuns: 1500 },

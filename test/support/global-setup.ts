@@ -10,32 +10,52 @@ const APT = ['-o', 'DPkg::Lock::Timeout=180', '-o', 'Acquire::Retries=3', '-q'];
 
 /** Called once by vitest before all tests; what it returns, after them. */
 export default function setup(): () => void {
-  installRedis();
+  installPrograms();
   // Of this run alone, so that nobody else can put anything into it.
   const cache = mkdtempSync(join(tmpdir(), 'portcullis-compiled-'));
   process.env['NODE_COMPILE_CACHE'] = cache;
   return () => rmSync(cache, { recursive: true, force: true });
 }
 
-/** Tests start their own `redis-server`, so the program has to be there. */
-function installRedis(): void {
-  if (findProgram('redis-server') !== null) return;
+interface NeededProgram {
+  /** Of the package and of the program in it. */
+  readonly name: string;
+  /** Tests that start it fail without it; those of others say what they miss and are skipped. */
+  readonly required: boolean;
+}
+
+/** What tests start themselves. */
+const NEEDED: readonly NeededProgram[] = [
+  { name: 'redis-server', required: true },
+  { name: 'nginx', required: false },
+  { name: 'caddy', required: false },
+];
+
+/** Installs what is missing on Debian as root; elsewhere what cannot be done without is said. */
+function installPrograms(): void {
+  const missing = NEEDED.filter(({ name }) => findProgram(name) === null);
+  if (missing.length === 0) return;
   if (process.getuid?.() !== 0 || findProgram('apt-get') === null) {
-    throw new Error(
-      'the tests need redis-server 6 or newer: install it (Debian, Ubuntu: apt-get install redis-server)',
-    );
+    complain(missing, 'install it (Debian, Ubuntu: apt-get install redis-server)');
+    return;
   }
   withoutServices(() => {
     // An update that reaches only some of the sources may do: whether the package can be had is what counts.
     const update = run('apt-get', [...APT, 'update']);
-    const install = run('apt-get', [...APT, 'install', '-y', '--no-install-recommends', 'redis-server']);
-    if (findProgram('redis-server') === null) {
+    for (const program of missing) {
+      const install = run('apt-get', [...APT, 'install', '-y', '--no-install-recommends', program.name]);
       const said = lastLine(install.stderr) || lastLine(update.stderr) || 'no message';
-      throw new Error(`the tests need redis-server, and apt-get could not install it: ${said}`);
+      if (findProgram(program.name) === null) complain([program], `apt-get could not install it: ${said}`);
     }
   });
-  // The package also enables its service for the next boot; only the program is wanted.
-  if (findProgram('systemctl') !== null) run('systemctl', ['disable', 'redis-server.service']);
+  // The packages also enable their services for the next boot; only the programs are wanted.
+  if (findProgram('systemctl') === null) return;
+  for (const { name } of missing) run('systemctl', ['disable', `${name}.service`]);
+}
+
+function complain(missing: readonly NeededProgram[], what: string): void {
+  const [first] = missing.filter(({ required }) => required);
+  if (first !== undefined) throw new Error(`the tests need ${first.name} 6 or newer: ${what}`);
 }
 
 function findProgram(name: string): string | null {

@@ -39,6 +39,10 @@ const EXPLAIN_BODY = z
     path: z.string().min(1, 'must not be empty').meta({ description: 'The request-target as a client would send it' }),
     host: TEXT.default('localhost'),
     ip: TEXT.refine((text) => isIP(text) !== 0, 'expected an IP address').default('127.0.0.1'),
+    mcp: z
+      .strictObject({ method: TEXT.nullable(), tool: TEXT.nullable().optional() })
+      .optional()
+      .meta({ description: 'The message of the Model Context Protocol in the body of a POST' }),
     time: TIME.optional().meta({ description: 'When the request comes; now where it is left out' }),
     token: z
       .union([z.string().min(1, 'must not be empty'), SAMPLE])
@@ -155,7 +159,9 @@ function explained(body: Question, holder: Holder, now: number, options: AdminOp
     return { ...base, ...refused(target.reason), steps: [step] };
   }
   if (policy === null) return { ...base, ...refused('route_not_declared', 'No policy is loaded.') };
-  return { ...base, ...judged(policy, { ...request, path: target.path }, holder, now) };
+  const { method, mcp } = body;
+  const message = mcp === undefined || method !== 'POST' ? null : { method: mcp.method, tool: mcp.tool ?? null };
+  return { ...base, ...judged(policy, { ...request, path: target.path, mcp: message }, holder, now) };
 }
 
 function judged(policy: CompiledPolicy, request: PolicyRequest, holder: Holder, now: number): Partial<Explained> {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
+import { type McpMessage, TOOL_METHOD } from '../../model/mcp-message.ts';
 import type { Principal } from '../../model/principal.ts';
 import type { ClaimValue } from '../../model/token-record.ts';
 import type { CompiledPolicy } from '../../policy/compiled-policy.ts';
@@ -31,6 +32,8 @@ interface ExplainOptions extends AdminOptions {
   readonly subject?: string;
   readonly class?: string;
   readonly at?: number;
+  readonly mcpMethod?: string;
+  readonly mcpTool?: string;
   readonly tokenFile?: string;
   readonly policies?: string;
   readonly config?: string;
@@ -50,6 +53,8 @@ export function registerPolicyExplain(group: Command, context: CommandContext): 
     .option('--subject <subject>', 'of a token to imagine')
     .option('--class <class>', 'of a token to imagine')
     .option('--at <time>', 'moment of the request (RFC 3339), now if left out', moment)
+    .option('--mcp-method <method>', 'of the MCP message in the body, such as tools/call')
+    .option('--mcp-tool <name>', 'the tool that it names')
     .option('--token-file <file>', 'file with a real token: asks the running gateway (admin API)')
     .option('--policies <dir>', 'folder of the policies', undefined)
     .option('--config <file>', 'take the folder of the policies from this configuration');
@@ -83,7 +88,13 @@ async function fromFiles(context: CommandContext, options: ExplainOptions): Prom
   const target = context.runtime.canonicalise(options.path);
   const policy = await policyFor(context, options);
   if (!target.ok) return refusedPath(target.reason, `${options.path} is refused before any policy is asked`);
-  const request = { method: options.method, host: options.host.toLowerCase(), path: target.path, ip: options.ip };
+  const request = {
+    method: options.method,
+    host: options.host.toLowerCase(),
+    path: target.path,
+    ip: options.ip,
+    mcp: messageOf(options),
+  };
   const now = options.at ?? Date.now();
   const { decision, ambiguous, steps } = explain(policy, request, imagined(options, now), now);
   if (ambiguous) return { ...refusedPath('path_ambiguous', 'the path reads in more than one way'), steps };
@@ -99,6 +110,12 @@ async function fromFiles(context: CommandContext, options: ExplainOptions): Prom
       each.step === 'token' && each.outcome === 'pass' ? { ...each, text: 'a valid token, as described' } : each,
     ),
   };
+}
+
+/** A tool alone is one that is called. Only a POST carries a message to the gateway. */
+function messageOf({ method, mcpMethod, mcpTool }: ExplainOptions): McpMessage | null {
+  if (method !== 'POST' || (mcpMethod ?? mcpTool) === undefined) return null;
+  return { method: mcpMethod ?? TOOL_METHOD, tool: mcpTool ?? null };
 }
 
 function refusedPath(reason: string, detail: string): Answer {
@@ -137,6 +154,7 @@ async function fromGateway(context: CommandContext, options: ExplainOptions): Pr
     path: options.path,
     host: options.host,
     ip: options.ip,
+    mcp: messageOf(options) ?? undefined,
     time: options.at === undefined ? undefined : new Date(options.at).toISOString(),
     token,
   });

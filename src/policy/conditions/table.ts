@@ -4,6 +4,7 @@ import type { CompiledCondition } from '../compiled-policy.ts';
 import { claims } from './claims.ts';
 import { ip } from './ip.ts';
 import { maxTokenAge } from './max-token-age.ts';
+import { mcp } from './mcp.ts';
 import { time } from './time.ts';
 import { tokenType } from './token-type.ts';
 
@@ -15,6 +16,7 @@ export const whenSchema = z
     claims: claims.schema.optional(),
     token_type: tokenType.schema.optional(),
     max_token_age: maxTokenAge.schema.optional(),
+    mcp: mcp.schema.optional(),
   })
   .describe('Conditions that must all hold.');
 
@@ -27,6 +29,7 @@ const COMPILERS = {
   claims: (when) => when.claims && claims.compile(when.claims),
   token_type: (when) => when.token_type && tokenType.compile(when.token_type),
   max_token_age: (when) => when.max_token_age && maxTokenAge.compile(when.max_token_age),
+  mcp: (when) => when.mcp && mcp.compile(when.mcp),
 } as const satisfies Record<(typeof CONDITION_NAMES)[number], (when: When) => CompiledCondition | undefined | 0>;
 
 /** In the order in which they are judged. */

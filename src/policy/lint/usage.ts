@@ -42,8 +42,10 @@ export class PolicyUsage {
     for (const role of principal.roles) if (this.#roles.size < MOST_NAMES) this.#roles.add(role);
     for (const scope of principal.scopes) if (this.#scopes.size < MOST_NAMES) this.#scopes.add(scope);
     if (match === null || rule === null || !withinOwnBlocks(principal, request.ip)) return;
-    const input = { principal, params: match.params, ip: request.ip, now: decidedAt };
+    const input = { principal, params: match.params, ip: request.ip, now: decidedAt, mcp: request.mcp ?? null };
     for (const condition of rule.conditions) {
+      // Whether it would have held the event does not tell.
+      if (condition.name === 'mcp' && request.mcp === undefined) continue;
       const count = this.#conditions.get(condition) ?? { judged: 0, held: 0 };
       count.judged += 1;
       if (condition.holds(input)) count.held += 1;

@@ -37,6 +37,15 @@ const block = textField({ description: 'An address or CIDR block.' }, (text) => 
   return parsed.ok ? ok(text) : parsed;
 });
 
+const message = z
+  .strictObject({
+    method: z
+      .union([z.string().min(1, 'cannot be empty'), z.null()])
+      .describe('null: an answer to a request of the server.'),
+    tool: z.string().optional().describe('What tools/call names.'),
+  })
+  .describe('The message of the Model Context Protocol in the body; no readable one where it is left out.');
+
 const request = z
   .strictObject({
     method: z.string().min(1, 'cannot be empty').default('GET').describe('As it is sent; methods are case-sensitive.'),
@@ -49,6 +58,7 @@ const request = z
     ),
     ip: address.default('127.0.0.1'),
     time: moment.optional(),
+    mcp: message.optional(),
   })
   .describe('The request.');
 
