@@ -10,7 +10,7 @@ import type { Sink } from './sinks/sink.ts';
 /** An event waits at most so long for others to be written with it, milliseconds. */
 const BATCH_MS = 20;
 /** So many characters are written without waiting for more, and no more than about so many at once. */
-const BATCH_CHARS = 64 * 1024;
+const BATCH_CHARS = 128 * 1024;
 /** How long to leave a sink alone that failed, milliseconds. A durable event tries at once. */
 const RETRY_MS = 250;
 /** From here on `saturated`: the rest of the queue is for the requests that are under way already. */

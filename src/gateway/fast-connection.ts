@@ -3,15 +3,18 @@ import type { Exchange } from './exchange.ts';
 import { type FastRequest, readFastRequest } from './fast-request.ts';
 import { FastResponse, type FastResponseOwner } from './fast-response.ts';
 import { LastSection } from './header-section.ts';
+import { readInto } from './shared-read.ts';
 
 /** What the requests of a connection are handed to. */
 export interface FastLane {
   /** Longest head that a client may send, bytes. */
   readonly headerBytes: number;
+  /** What all connections read into: what is read has been dealt with before the next read. */
+  readonly buffer: Buffer;
   /** Value of `Date` of this second. */
   date(): string;
   handle(request: FastRequest, response: FastResponse): Exchange;
-  /** From here on somebody else reads the connection, beginning with these bytes. */
+  /** From here on somebody else reads the connection, beginning with these bytes, which are theirs. */
   handOver(socket: Socket, bytes: Buffer): void;
   /** Ends a connection that has had its last answer, within a time, however much its client still sends. */
   linger(socket: Socket): void;
@@ -32,11 +35,16 @@ export class FastConnection implements FastResponseOwner {
   /** The client has sent its last. */
   #ended = false;
   #over = false;
+  /** Somebody else reads it now. */
+  #released = false;
+  #onFirstBytes: (() => void) | null;
 
-  constructor(socket: Socket, lane: FastLane) {
+  /** `onFirstBytes` is called once. */
+  constructor(socket: Socket, lane: FastLane, onFirstBytes: () => void) {
     this.socket = socket;
     this.#lane = lane;
-    socket.on('data', this.#onData);
+    this.#onFirstBytes = onFirstBytes;
+    if (!readInto(socket, lane.buffer, this.#onRead)) socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
@@ -87,13 +95,25 @@ export class FastConnection implements FastResponseOwner {
     this.#take(waiting);
   }
 
+  readonly #onRead = (count: number): boolean => {
+    const bytes = this.#lane.buffer.subarray(0, count);
+    // Whoever reads it now may keep the bytes.
+    if (this.#released) return this.socket.push(Buffer.from(bytes));
+    this.#onData(bytes);
+    return true;
+  };
+
   readonly #onData = (bytes: Buffer): void => {
+    if (this.#onFirstBytes !== null) {
+      this.#onFirstBytes();
+      this.#onFirstBytes = null;
+    }
     if (this.#over) return;
     if (this.#response === null) {
       this.#take(bytes);
       return;
     }
-    this.#waiting = this.#waiting === null ? bytes : Buffer.concat([this.#waiting, bytes]);
+    this.#waiting = Buffer.concat(this.#waiting === null ? [bytes] : [this.#waiting, bytes]);
     this.socket.pause();
   };
 
@@ -101,7 +121,7 @@ export class FastConnection implements FastResponseOwner {
     const request = readFastRequest(bytes, this.socket, this.#lane.headerBytes, this.#lastSection);
     if (request === null) {
       this.#release();
-      this.#lane.handOver(this.socket, bytes);
+      this.#lane.handOver(this.socket, Buffer.from(bytes));
       return;
     }
     const response = new FastResponse(this, request.method === 'HEAD', request.last);
@@ -132,6 +152,7 @@ export class FastConnection implements FastResponseOwner {
 
   #release(): void {
     this.#over = true;
+    this.#released = true;
     this.socket.off('data', this.#onData);
     this.socket.off('drain', this.#onDrain);
     this.socket.off('end', this.#onEnd);

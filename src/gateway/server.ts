@@ -27,6 +27,9 @@ const CLOSE_MS = 500;
 /** The same while the client is still sending a body that nobody wants. */
 const LINGER_MS = 5_000;
 
+/** What a client's connection is read into, bytes. */
+const READ_BYTES = 64 * 1024;
+
 /** The traffic listener: accepts connections, bounds them, and drains. */
 export class TrafficServer {
   readonly gateway: Gateway;
@@ -59,6 +62,7 @@ export class TrafficServer {
     this.#server = this.#createServer(options);
     this.#lane = {
       headerBytes: options.limits.headerBytes,
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
       date: () => this.#dates.text(options.clock.now()),
       handle: (request, response) => handleRequest(gateway, request, response, false),
       handOver: (socket, bytes) => this.#handOver(socket, bytes),
@@ -178,14 +182,13 @@ export class TrafficServer {
     track(this.#accepted, socket);
     if (tls !== null) return;
     this.#speaksHttp(socket);
-    const fast = new FastConnection(socket, this.#lane);
-    this.#fast.set(socket, fast);
     // A connection that brings nothing takes its place like a head that comes too slowly.
     const silent = setTimeout(() => {
       fast.stop();
       this.#connectionOf(socket).fail('request_timeout');
     }, limits.headerTimeoutMs);
-    socket.once('data', () => clearTimeout(silent));
+    const fast = new FastConnection(socket, this.#lane, () => clearTimeout(silent));
+    this.#fast.set(socket, fast);
     socket.on('close', () => {
       clearTimeout(silent);
       this.#fast.delete(socket);
