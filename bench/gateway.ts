@@ -15,6 +15,8 @@ export interface GatewaySettings {
   readonly workers?: number;
   /** Rules beside the ones that are loaded. */
   readonly moreRules?: number;
+  /** YAML of the section `issuers`. */
+  readonly issuers?: string;
   /** Called with the folder's configuration before the gateway starts. */
   readonly prepare?: (configFile: string) => Promise<void>;
 }
@@ -74,7 +76,7 @@ const CLASSES = `classes:
   service: { max_ttl: 90d, default_ttl: 30d, scopes: ["items:*"] }
 `;
 
-function configText({ redisUrl, upstreamUrl, workers, name }: GatewaySettings): string {
+function configText({ redisUrl, upstreamUrl, workers, issuers, name }: GatewaySettings): string {
   // The prefix keeps the gateways of one bench apart on one Redis.
   const store =
     redisUrl === null ? '{ kind: embedded, path: ./data }' : `{ kind: redis, url: "${redisUrl}", key_prefix: ${name} }`;
@@ -82,7 +84,7 @@ function configText({ redisUrl, upstreamUrl, workers, name }: GatewaySettings): 
 listen: { host: 127.0.0.1, port: 0 }
 admin: { host: 127.0.0.1, port: 0 }
 ${workers === undefined ? '' : `workers: ${workers}\n`}store: ${store}
-upstreams:
+${issuers === undefined ? '' : `issuers: ${issuers}\n`}upstreams:
   items: { url: "${upstreamUrl}" }
 policies: ./policies
 audit: { sinks: [ { kind: file, path: ./data/audit.jsonl } ] }

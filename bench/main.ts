@@ -3,6 +3,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { Bench } from './bench.ts';
 import { measureBodies } from './measures/bodies.ts';
 import { measureDecision } from './measures/decision.ts';
+import { measureJwt } from './measures/jwt.ts';
 import { measureLatency } from './measures/latency.ts';
 import { measureRefusals } from './measures/refusals.ts';
 import { measureScale } from './measures/scale.ts';
@@ -20,6 +21,7 @@ const RUNNERS: Readonly<Record<MeasureName, (bench: Bench) => Promise<Row[]>>> =
   throughput: measureThroughput,
   latency: measureLatency,
   refusals: measureRefusals,
+  jwt: measureJwt,
   bodies: measureBodies,
   websockets: measureWebSockets,
   scale: measureScale,
@@ -27,7 +29,7 @@ const RUNNERS: Readonly<Record<MeasureName, (bench: Bench) => Promise<Row[]>>> =
 };
 
 /** Those that load with wrk. */
-const NEED_WRK: ReadonlySet<MeasureName> = new Set(['throughput', 'refusals', 'bodies', 'scale', 'workers']);
+const NEED_WRK: ReadonlySet<MeasureName> = new Set(['throughput', 'refusals', 'jwt', 'bodies', 'scale', 'workers']);
 
 async function main(argv: readonly string[]): Promise<number> {
   const parsed = parseOptions(argv);

@@ -126,7 +126,25 @@ function rsaMembers(jwk: JsonObject): Result<PublicMembers, string> {
   // With 1 every text is its own signature; an even one belongs to no key.
   if ((e.at(-1) ?? 0) % 2 === 0 || (e.length === 1 && e[0] === 1)) return err('has an exponent that protects nothing');
   if ((n.at(-1) ?? 0) % 2 === 0) return err('has an even modulus');
+  if (isOfWeakChip(n)) return err('was made by a chip whose keys can be factored (ROCA, CVE-2017-15361)');
   return ok({ kty: 'RSA', n: n.toString('base64url'), e: e.toString('base64url') });
+}
+
+/** Primes by which the moduli of those chips leave powers of 65537 only. By chance that happens once in 2^27 keys. */
+const ROCA_PRIMES = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+
+function isOfWeakChip(modulus: Buffer): boolean {
+  const n = BigInt(`0x${modulus.toString('hex')}`);
+  return ROCA_PRIMES.every((prime) => isPowerOf65537(Number(n % BigInt(prime)), prime));
+}
+
+function isPowerOf65537(value: number, prime: number): boolean {
+  let power = 1;
+  do {
+    if (power === value) return true;
+    power = (power * 65_537) % prime;
+  } while (power !== 1);
+  return false;
 }
 
 function ecMembers(jwk: JsonObject): Result<PublicMembers, string> {

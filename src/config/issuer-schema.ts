@@ -147,6 +147,7 @@ function checkKeys(issuer: Given, context: z.RefinementCtx): void {
       'discovery: true needs an issuer that is a URL; or write the URL of the metadata',
     );
     if (!url.ok) complain(['discovery'], url.error);
+    else if (url.value.search !== '') complain(['discovery'], 'the issuer has a query; write the URL of the metadata');
   }
   const algorithms = Array.isArray(issuer.algorithms) ? issuer.algorithms : [];
   for (const [index, name] of algorithms.entries()) {

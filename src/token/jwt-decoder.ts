@@ -3,7 +3,7 @@ import { endsCanonically } from '../base/base64url.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /** Exactly three parts (RFC 7515 §7.1); an unsigned token has an empty third one, and is none of ours to verify. */
-const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
+const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*$/;
 
 /** Bytes before the parts: the lengths of the first two, so that the same bytes cut elsewhere are another token. */
 const LENGTHS_BYTES = 8;

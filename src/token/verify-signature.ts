@@ -10,6 +10,8 @@ export function verifySignature(name: JwsAlgorithm, key: KeyObject, data: Uint8A
   try {
     switch (algorithm.kty) {
       case 'oct': {
+        // RFC 7518 §3.2: a shorter key than the hash is long can be guessed.
+        if ((key.symmetricKeySize ?? 0) < HASH_BYTES[algorithm.hash]) return false;
         const expected = createHmac(algorithm.hash, key).update(data).digest();
         return expected.length === signature.length && timingSafeEqual(expected, signature);
       }

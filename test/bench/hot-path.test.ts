@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { Agent, createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ import { createTokenInStore } from '../../src/main/admin-token.ts';
 import { writeGatewayFiles } from '../support/gateway.ts';
 import { programEnvironment } from '../support/program-environment.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { AUDIENCE, claimsOf, ISSUER, jwks, jwt, type Members, signingKey } from '../token/jwt-fixture.ts';
 
 /**
  * Per request, for GET with a small answer over connections that stay open. To be lowered when the hot path gets better,
@@ -41,6 +42,13 @@ rules:
 
 /** So high that the requests of a test are far below it. */
 const LIMIT = ', rate_limit: { requests: 1000000, per: 1h }';
+
+const WITH_JWT = 'with a JWT that was seen before';
+
+function freshClaims(): Members {
+  const seconds = Math.floor(Date.now() / 1000);
+  return claimsOf({ iat: seconds, exp: seconds + 600, scope: 'orders:read' });
+}
 
 const ANSWER = JSON.stringify({ id: 42, name: 'a small answer', text: 'x'.repeat(110) });
 const CONNECTIONS = 32;
@@ -67,16 +75,24 @@ describe('an allowed request', () => {
     ['embedded', 'without a limit', ''],
     ['redis', 'without a limit', ''],
     ['redis', 'far below a limit', LIMIT],
+    ['redis', WITH_JWT, ''],
   ])('stays within its budget (%s, %s)', { timeout: 60_000 }, async (kind, load, limit) => {
     const home = join(folder, `${kind} ${load}`);
     const { port } = upstream.address() as AddressInfo;
     await writeGatewayFiles(home, {
       upstreams: { orders: `http://127.0.0.1:${port}` },
       policies: { 'orders.yaml': policy(limit) },
-      config: kind === 'redis' ? { store: `{ kind: redis, url: "${redis.url}" }` } : {},
+      config: {
+        ...(kind === 'redis' ? { store: `{ kind: redis, url: "${redis.url}" }` } : {}),
+        ...(load === WITH_JWT
+          ? { issuers: `[ { issuer: "${ISSUER}", audience: "${AUDIENCE}", jwks_file: jwks.json } ]` }
+          : {}),
+      },
     });
+    const key = signingKey('ES256');
+    await writeFile(join(home, 'jwks.json'), jwks(key));
     const file = join(home, 'portcullis.yaml');
-    const token = await firstToken(file);
+    const token = load === WITH_JWT ? jwt(key, freshClaims()) : await firstToken(file);
     const gateway = await CountedGateway.start(file);
     try {
       await send(gateway.url, token, WARM_UP);

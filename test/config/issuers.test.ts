@@ -98,6 +98,7 @@ describe('the issuers of a configuration', () => {
   - { issuer: c, audience: api, secret: { env: SHORT }, algorithms: [HS512, RS256] }
   - { issuer: d, audience: api, secret: inline }
   - { issuer: e, audience: api, jwks_file: missing.json, required_claims: { a: [] } }
+  - { issuer: "https://f.test/?x=1", audience: api, discovery: true }
 `).told,
     ).toEqual([
       '2:5: issuers[0]: needs one of jwks_uri, discovery, jwks_file or secret',
@@ -120,6 +121,7 @@ describe('the issuers of a configuration', () => {
       expect.stringContaining('17:41: issuers[5].secret: a secret cannot stand in the configuration itself'),
       `18:44: jwks_file of "e": ${join(folder, 'missing.json')} cannot be read (ENOENT)`,
       '18:80: issuers[6].required_claims.a: expected a text, a number, true or false',
+      '19:64: issuers[7].discovery: the issuer has a query; write the URL of the metadata',
     ]);
   });
 
