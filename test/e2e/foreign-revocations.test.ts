@@ -244,6 +244,9 @@ describe('two processes on one embedded store, and JWTs', () => {
     expect([code, String(reason)]).toEqual([1008, 'token_revoked']);
     expect([open[0].received, open[1].received.join(''), fleet.heard]).toEqual([[], 'data: first\n\n', []]);
     await eventually(async () => good.received.join('').includes('too late'));
+    await eventually(async () => (await fleet.status(1)).lease.valid);
+    await fleet.say('and on');
+    await eventually(async () => good.received.join('').includes('and on'));
     expect(await fleet.call(1, token)).toBe('401 token_revoked');
   }, 30_000);
 
