@@ -28,6 +28,11 @@ export class TestIssuer {
     return `{ issuer: "${this.name}", audience: "https://api.test", jwks_file: "${join(this.folder, 'jwks.json')}" }`;
   }
 
+  /** How many tokens it has made. */
+  get made(): number {
+    return this.#made;
+  }
+
   /** A good token of its own for ten minutes with the scope orders:read, unless the claims say otherwise. */
   token(claims: Members = {}): string {
     this.#made += 1;
