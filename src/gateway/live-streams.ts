@@ -110,9 +110,12 @@ export class LiveStreams {
 
   /** Closes what is under way with tokens of others that are known to be revoked; returns how much that was. */
   closeRevoked(): number {
-    const revoked = this.#foreign().filter(
-      ({ exchange: { principal } }) => principal !== null && this.#isRevoked(principal),
-    );
+    return this.closeForeign(this.#isRevoked);
+  }
+
+  /** The same for those that fit, which are revoked by what they fit. */
+  closeForeign(fits: (principal: Principal) => boolean): number {
+    const revoked = this.#foreign().filter(({ exchange: { principal } }) => principal !== null && fits(principal));
     return this.#close(revoked, 'token_revoked');
   }
 

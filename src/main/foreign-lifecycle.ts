@@ -18,11 +18,11 @@ export function foreignLifecycle(
 ): ForeignLifecycle {
   return {
     putMark: (mark, most) => replication.marks.put(mark, most),
-    clockSkewMs: Math.max(DEFAULT_SKEW_MS, ...issuers.map(({ clockSkewMs }) => clockSkewMs)),
+    clockSkewMs: Math.max(introspects ? INTROSPECTED_SKEW_MS : 0, ...issuers.map(({ clockSkewMs }) => clockSkewMs)),
     longestLifeMs: introspects ? null : Math.max(LEAST_LIFE_MS, ...issuers.map(({ maxLifetimeMs }) => maxLifetimeMs)),
     countOpen: (fits) => replication.countOpen(fits),
   };
 }
 
 /** Of servers that are asked nobody says how far their clocks are apart. */
-const DEFAULT_SKEW_MS = 30_000;
+const INTROSPECTED_SKEW_MS = 60_000;

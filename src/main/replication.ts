@@ -11,7 +11,7 @@ import type { ChangeKind } from '../store/change-log.ts';
 import { KnownMarks } from '../store/known-marks.ts';
 import { Lease } from '../store/lease.ts';
 import { Replica } from '../store/replica.ts';
-import { isMarkId } from '../store/revocation-marks.ts';
+import { isMarkId, markCovers } from '../store/revocation-marks.ts';
 import type { Store, WhenUnavailable } from '../store/token-store.ts';
 
 /** Records that are read at once when everything under way is looked at anew. */
@@ -113,10 +113,17 @@ export class Replication {
   }
 
   async #onChange(id: string, kind: ChangeKind): Promise<number> {
-    if (isMarkId(id)) return this.#streams?.closeRevoked() ?? 0;
+    if (isMarkId(id)) return this.#closeMarked(id);
     if (kind === 'revoked') return (this.#streams?.closeToken(id) ?? 0) + (this.#events?.closeToken(id) ?? 0);
     const followed = (await this.#events?.review(id)) ?? 0;
     return followed + (this.#streams?.has(id) === true ? await this.#review(id) : 0);
+  }
+
+  /** Only what this mark covers, so that each revocation is told of its own. */
+  #closeMarked(id: string): number {
+    const mark = this.marks.get(id);
+    if (mark === null) return 0;
+    return this.#streams?.closeForeign((principal) => markCovers(mark, principal)) ?? 0;
   }
 
   async #onFlush(): Promise<void> {

@@ -54,6 +54,11 @@ export class KnownMarks {
     return this.#ask(token, whenUnavailable);
   }
 
+  /** Null where there is none, or this process does not know it. */
+  get(id: string): RevocationMark | null {
+    return this.#index.get(id);
+  }
+
   /** Whether a mark that this process knows covers the token; nothing is asked. */
   knows(token: MarkedPrincipal): boolean {
     return this.#index.covers(token);

@@ -19,7 +19,9 @@ const config = (extra = '') =>
     'log: { level: warn }',
     extra,
   ].join('\n');
-folder.write('portcullis.yaml', config());
+folder.write('hmac.key', 'x'.repeat(32));
+const ISSUERS = 'issuers: [ { issuer: "https://issuer.test", audience: test, secret: { file: hmac.key } } ]';
+folder.write('portcullis.yaml', config(ISSUERS));
 
 let gateway: Running;
 let env: Record<string, string>;
@@ -161,6 +163,23 @@ describe('portcullis token', { timeout: 180_000 }, () => {
     for (const wrong of [[], ['--reason', 'x'], [id, '--dry-run'], [id, '--owner', 'x', '--reason', 'x'], [id]]) {
       expect((await portcullis(['token', 'revoke', ...wrong], { cwd, env })).status).toBe(2);
     }
+  });
+
+  it('revokes tokens that others issued, and says until when they are refused', async () => {
+    const selectors = ['--subject', 'alice', '--issuer', 'https://issuer.test', '--jti', 'j 1'];
+    const which = 'tokens of others with issuer https://issuer.test, subject alice, jti j 1:';
+    const until = /until the last has ended \(\d{4}-\S+Z\)\n/.source;
+    const dry = await portcullis(['token', 'revoke', ...selectors, '--dry-run'], { cwd, env });
+    const fits = `^${which} would be refused ${until}0 tokens fit; nothing was changed\n$`;
+    expect([dry.status, dry.stdout]).toEqual([0, expect.stringMatching(fits)]);
+    const done = await portcullis(['token', 'revoke', ...selectors, '--reason', 'INC-8'], { cwd, env });
+    expect([done.status, done.stdout]).toEqual([
+      0,
+      expect.stringMatching(`^${which} refused ${until}0 tokens revoked\n$`),
+    ]);
+    const id = 'jwt:0123456789abcdefghij_-';
+    const one = await portcullis(['token', 'revoke', id, '--reason', 'leaked'], { cwd, env });
+    expect([one.status, one.stdout]).toEqual([0, expect.stringMatching(`^token ${id} revoked at \\S+Z\n$`)]);
   });
 
   it('prints every reason of a refusal', async () => {

@@ -48,12 +48,15 @@ export class Fleet {
   readonly heard: string[];
   readonly #followers: Set<ServerResponse>;
   readonly #sockets: WebSocketServer;
+  readonly #config: Readonly<Record<string, string>>;
 
   private constructor(
     folder: string,
     upstream: TestUpstream,
     open: { sockets: WebSocketServer; followers: Set<ServerResponse>; heard: string[] },
+    config: Readonly<Record<string, string>>,
   ) {
+    this.#config = config;
     this.folder = folder;
     this.upstream = upstream;
     this.#sockets = open.sockets;
@@ -61,8 +64,12 @@ export class Fleet {
     this.heard = open.heard;
   }
 
-  /** `late`: the replica whose timers come after its sockets when it was stopped. */
-  static async start(stores: readonly string[], late = Number.NaN): Promise<Fleet> {
+  /** `late`: the replica whose timers come after its sockets when it was stopped. `config`: more YAML, by top-level key. */
+  static async start(
+    stores: readonly string[],
+    late = Number.NaN,
+    config: Readonly<Record<string, string>> = {},
+  ): Promise<Fleet> {
     const sockets = new WebSocketServer({ noServer: true });
     const followers = new Set<ServerResponse>();
     const heard: string[] = [];
@@ -81,16 +88,13 @@ export class Fleet {
           sockets.handleUpgrade(incoming, socket, head, (joined) => sockets.emit('connection', joined)),
       },
     );
-    const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'portcullis-fleet-')), upstream, {
-      sockets,
-      followers,
-      heard,
-    });
+    const folder = await mkdtemp(join(tmpdir(), 'portcullis-fleet-'));
+    const fleet = new Fleet(folder, upstream, { sockets, followers, heard }, config);
     const files = await Promise.all(stores.map((store, index) => fleet.#write(store, index)));
-    const { config } = await loadConfig(files[0] ?? '', {});
-    if (config === null) throw new Error('the configuration of the test is wrong');
+    const { config: loaded } = await loadConfig(files[0] ?? '', {});
+    if (loaded === null) throw new Error('the configuration of the test is wrong');
     const admin = { name: 'admin', owner: 'tests', class: 'admin', scopes: ['*'], ttlMs: null };
-    fleet.adminToken = (await createTokenInStore(config, admin)).token;
+    fleet.adminToken = (await createTokenInStore(loaded, admin)).token;
     fleet.programs.push(
       ...(await Promise.all(files.map((file, index) => GatewayProgram.start(file, index === late ? LATE_TIMERS : {})))),
     );
@@ -212,7 +216,7 @@ export class Fleet {
     await writeGatewayFiles(folder, {
       upstreams: { orders: this.upstream.url },
       policies: { 'orders.yaml': POLICY },
-      config: { store },
+      config: { store, ...this.#config },
     });
     return join(folder, 'portcullis.yaml');
   }

@@ -46,6 +46,7 @@ describe('the data plane', () => {
   let policy: GatewayOptions['policy'];
   let countRate: RateCounter['countRate'];
   let rememberProof: ProofMemory['rememberProof'];
+  let isRevoked: GatewayOptions['isRevoked'];
 
   beforeEach(async () => {
     upstream = await RawUpstream.start();
@@ -55,6 +56,9 @@ describe('the data plane', () => {
     policy = { current: () => compiled };
     countRate = unwanted;
     rememberProof = unwanted;
+    isRevoked = () => {
+      throw new Error('nobody asks this about a token of this gateway');
+    };
     server = new TrafficServer({
       tls: null,
       trustedProxies: [],
@@ -97,7 +101,7 @@ describe('the data plane', () => {
       // Nothing here is rotated, and nobody asks about an own token.
       generations: { retireOlder: () => unwanted(), reused: () => undefined },
       standing: () => null,
-      isRevoked: () => false,
+      isRevoked: (principal) => isRevoked(principal),
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
       rateLimits: {
@@ -215,6 +219,28 @@ describe('the data plane', () => {
     const waiting = few();
     await asked.promise;
     server.gateway.streams.closeToken('abcdefghijkl');
+    answer.resolve({ count: 1, leftMs: 1000 });
+    expect(await waiting).toEqual({ status: 401, reason: 'token_revoked' });
+    expect(upstream.connections).toEqual([]);
+  });
+
+  it('asks so about a token of somebody else too, which nobody has revoked by its id', async () => {
+    const own = holder();
+    if (!own.ok) throw new Error('the holder is let in');
+    const foreign = { issuer: 'https://issuer.test', jti: null, subject: null, issuedAt: null };
+    authenticate = () => ({ ...own, principal: { ...own.principal, tokenId: 'jwt:one', foreign } });
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<RateCount>();
+    countRate = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    let revoked = false;
+    isRevoked = ({ tokenId }) => revoked && tokenId === 'jwt:one';
+    const waiting = few();
+    await asked.promise;
+    revoked = true;
+    expect(server.gateway.streams.closeRevoked()).toBe(0);
     answer.resolve({ count: 1, leftMs: 1000 });
     expect(await waiting).toEqual({ status: 401, reason: 'token_revoked' });
     expect(upstream.connections).toEqual([]);

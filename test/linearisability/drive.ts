@@ -13,6 +13,7 @@ export const CALM: StormOptions = {
   load: 6,
   revokers: 1,
   trouble: 'none',
+  foreign: 0.4,
   redisRestarts: 0,
 };
 

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { CALM, drive, LEASE_MS, quantile, SEED, slowness, summary } from './drive.ts';
 import { brokenPromises } from './history.ts';
-import { LATE_TIMERS, PROGRAM, STALE_PROGRAM } from './replica-process.ts';
+import { LATE_TIMERS, PROGRAM, STALE_PROGRAM, UNMARKED_PROGRAM } from './replica-process.ts';
 import type { Storm, StormOptions } from './storm.ts';
 
 const REPLICAS = { store: 'embedded', replicas: 3, node: [LATE_TIMERS] } as const;
@@ -36,6 +36,13 @@ describe('a token whose revocation has returned, with processes on one file', ()
 
   it('is seen to be let in by a build that trusts its memory without a lease', { timeout: 120_000 }, async () => {
     const seen = await drive(STALE_PROGRAM, { ...REPLICAS, replicas: 2 }, STOPPED);
+    const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
+    expect(broken.filter((text) => text.includes('after its revocation returned')).length, `seed ${SEED}`).not.toBe(0);
+  });
+
+  it('is seen to be let in by a build that reports marks which it has not loaded', { timeout: 120_000 }, async () => {
+    const calm = { ...CALM, revocations: 5, foreign: 1 };
+    const seen = await drive(UNMARKED_PROGRAM, { store: 'embedded', replicas: 2 }, calm);
     const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
     expect(broken.filter((text) => text.includes('after its revocation returned')).length, `seed ${SEED}`).not.toBe(0);
   });

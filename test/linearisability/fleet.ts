@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { writeGatewayFiles } from '../support/gateway.ts';
 import { HoldingRelay } from '../support/holding-relay.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { TestIssuer } from '../support/test-issuer.ts';
 import { TestUpstream } from '../support/upstream.ts';
 import { ReplicaProcess, runToEnd } from './replica-process.ts';
 
@@ -56,6 +57,8 @@ export interface FleetOptions {
 export class Fleet {
   readonly berths: readonly Berth[];
   readonly adminToken: string;
+  /** Of tokens that the gateways have no records of. */
+  readonly issuer: TestIssuer;
   /** When the last trouble ended, on the driver's clock. */
   lastTroubleAt = 0;
   redisAway = false;
@@ -68,6 +71,7 @@ export class Fleet {
   private constructor(fields: {
     berths: readonly Berth[];
     adminToken: string;
+    issuer: TestIssuer;
     program: string;
     folder: string;
     upstream: TestUpstream;
@@ -75,6 +79,7 @@ export class Fleet {
   }) {
     this.berths = fields.berths;
     this.adminToken = fields.adminToken;
+    this.issuer = fields.issuer;
     this.#program = fields.program;
     this.#folder = fields.folder;
     this.#upstream = fields.upstream;
@@ -83,6 +88,7 @@ export class Fleet {
 
   static async start(program: string, { store, replicas, leaseMs, node = [] }: FleetOptions): Promise<Fleet> {
     const folder = await mkdtemp(join(tmpdir(), 'portcullis-linearisability-'));
+    const issuer = await TestIssuer.create('https://issuer.test');
     const redis = store === 'redis' ? await startRedis({ dir: folder, args: DURABLE }) : null;
     const upstream = await TestUpstream.start((request, response) => {
       if (request.url?.endsWith('/events') !== true) response.end('ok');
@@ -100,7 +106,7 @@ export class Fleet {
         await writeGatewayFiles(home, {
           upstreams: { orders: upstream.url },
           policies: { 'orders.yaml': POLICY },
-          config: { store: `{ ${place}, lease: ${leaseMs}ms }` },
+          config: { store: `{ ${place}, lease: ${leaseMs}ms }`, issuers: `[ ${issuer.yaml} ]` },
         });
         return { name, config: join(home, 'portcullis.yaml'), relay, options: node[index] ?? [] };
       }),
@@ -118,7 +124,7 @@ export class Fleet {
         };
       }),
     );
-    return new Fleet({ berths, adminToken: admin.token, program, folder, upstream, redis });
+    return new Fleet({ berths, adminToken: admin.token, issuer, program, folder, upstream, redis });
   }
 
   /** Between the replicas and their store there is a line. */
@@ -177,6 +183,7 @@ export class Fleet {
       await relay?.close();
     }
     await this.#upstream.close();
+    await this.issuer.close();
     await this.#redis?.kill();
     await rm(this.#folder, { recursive: true, force: true });
   }

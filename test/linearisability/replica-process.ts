@@ -11,6 +11,9 @@ export const PROGRAM = process.env['PORTCULLIS_PROGRAM'] ?? resolve(import.meta.
 /** The same with its lease check taken out. */
 export const STALE_PROGRAM = resolve(import.meta.dirname, 'stale-program.ts');
 
+/** The same without revocation marks at other replicas than that which made them. */
+export const UNMARKED_PROGRAM = resolve(import.meta.dirname, 'unmarked-program.ts');
+
 /** Of node: a process that was stopped hears of its sockets before it hears of its timers. */
 export const LATE_TIMERS = ['--import', resolve(import.meta.dirname, '../support/late-timers.ts')];
 

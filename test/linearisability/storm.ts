@@ -13,6 +13,8 @@ export interface StormOptions {
   readonly revokers: number;
   /** Replicas are paused, cut off and killed at random; or one is cut off, or stopped, all the time. */
   readonly trouble: 'none' | 'random' | 'one cut off' | 'one stopped';
+  /** How many tokens are JWTs that somebody else issued, as a part of all. */
+  readonly foreign: number;
   /** How many times Redis is killed and started again. */
   readonly redisRestarts: number;
 }
@@ -35,6 +37,9 @@ const STILL_TRIED = 40;
 
 const TROUBLES = ['pause', 'pause', 'cut off', 'cut off', 'kill'] as const;
 
+/** How long these live, seconds. */
+const FOREIGN_LIFE_S = 3500;
+
 /** How many requests are followed by an event stream. */
 const STREAMS = 0.1;
 
@@ -42,6 +47,10 @@ interface Token {
   readonly id: string;
   /** Every generation that was handed out. */
   readonly secrets: string[];
+  /** The call that revokes it. */
+  readonly revocation: { readonly path: string; readonly body: object };
+  /** Another token that has to end with it; of a token of this gateway a rotation makes one. */
+  readonly twin: (() => string) | null;
   revokeSentAt: number;
   revokedAt: number;
 }
@@ -194,7 +203,7 @@ class StormRun {
     for (;;) {
       const sentAt = performance.now();
       const well = this.#isWell(sentAt);
-      const answer = await this.#call('POST', `/v1/tokens/${token.id}/revoke`, { reason: 'test' });
+      const answer = await this.#call('POST', token.revocation.path, token.revocation.body);
       if (answer.status !== 200) continue;
       token.revokedAt = performance.now();
       const took = token.revokedAt - sentAt;
@@ -215,6 +224,10 @@ class StormRun {
   }
 
   async #rotate(token: Token): Promise<void> {
+    if (token.twin !== null) {
+      token.secrets.push(token.twin());
+      return;
+    }
     const answer = await this.#call('POST', `/v1/tokens/${token.id}/rotate`, { grace: '1h' });
     if (answer.status === 200 || answer.status === 201)
       token.secrets.push((JSON.parse(answer.text) as { token: string }).token);
@@ -224,16 +237,35 @@ class StormRun {
   }
 
   async #issue(): Promise<void> {
+    if (this.#chance.next() < this.#options.foreign) {
+      const issued = this.#foreign(`f${this.#fleet.issuer.made}`);
+      this.#tokens.push(issued);
+      this.#inUse.push(issued);
+      return;
+    }
     for (;;) {
       const body = { name: 'storm', owner: 'tests', class: 'service', scopes: ['orders:read'] };
       const answer = await this.#call('POST', '/v1/tokens', body);
       if (answer.status !== 201) continue;
       const { id, token } = JSON.parse(answer.text) as { id: string; token: string };
-      const issued: Token = { id, secrets: [token], revokeSentAt: Infinity, revokedAt: Infinity };
+      const revocation = { path: `/v1/tokens/${id}/revoke`, body: { reason: 'test' } };
+      const issued = { id, secrets: [token], revocation, twin: null, revokeSentAt: Infinity, revokedAt: Infinity };
       this.#tokens.push(issued);
       this.#inUse.push(issued);
       return;
     }
+  }
+
+  /** A JWT, which is revoked in one of the ways in which that can be done. */
+  #foreign(id: string): Token {
+    const { issuer } = this.#fleet;
+    const claims = { jti: id, sub: `subject of ${id}`, exp: Math.floor(Date.now() / 1000) + FOREIGN_LIFE_S };
+    // What the issuer has made before the revocation is meant, so that a twin is made with it, not after it.
+    const [token, twin] = [issuer.token(claims), issuer.token({ ...claims, exp: claims.exp - 1 })];
+    const selectors = [{ jti: id }, { jti: id, issuer: issuer.name }, { subject: claims.sub }, { token }];
+    const body = { reason: 'test', ...this.#chance.pick(selectors) };
+    const ends = { revokeSentAt: Infinity, revokedAt: Infinity };
+    return { id, secrets: [token], revocation: { path: '/v1/revocations', body }, twin: () => twin, ...ends };
   }
 
   /** A call at some healthy replica. `disturbed`: that replica or Redis itself got into trouble meanwhile. */

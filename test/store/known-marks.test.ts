@@ -232,6 +232,50 @@ describe('a replica and the revocations of tokens of others', () => {
     expect(late.replica.status.valid).toBe(false);
   }, 30_000);
 
+  it('gives others a mark that the store has lost before it announces it again', async () => {
+    const { url } = await bench.redis();
+    const leaseMs = 500;
+    const near = await bench.open(url);
+    // What this replica cannot hear of with a renewal.
+    const held = Promise.withResolvers<never>();
+    let holding = false;
+    const store = Object.assign(Object.create(near), {
+      renew: (...report: Parameters<Store['renew']>) => (holding ? held.promise : near.renew(...report)),
+    }) as Store;
+    for (const method of [
+      'muster',
+      'leave',
+      'announce',
+      'listen',
+      'forget',
+      'findMarks',
+      'allMarks',
+      'putMark',
+    ] as const) {
+      Object.assign(store, { [method]: near[method].bind(near) });
+    }
+    const one = await join(store, leaseMs);
+    const two = await join(await bench.open(url), leaseMs);
+    const mark = aMark({ jti: 'one' });
+    holding = true;
+    await one.marks.put(mark, MOST);
+    // The revocation has announced it; the entry and the mark are gone before anybody has looked.
+    const announce = near.announce.bind(near);
+    let emptied = false;
+    Object.assign(store, {
+      announce: async (...args: Parameters<Store['announce']>) => {
+        const position = await announce(...args);
+        if (!emptied) await bench.client(url).flushall();
+        emptied = true;
+        return position;
+      },
+    });
+    await one.replica.propagate([mark.id], 'revoked');
+    expect(two.marks.covers(aForeign(), null)).toBe(true);
+    expect(await near.findMarks([mark.id])).toEqual([mark]);
+    held.reject(new Error('the test is over'));
+  }, 30_000);
+
   it('gives a Redis that was emptied back what it knows, also in the middle of a revocation', async () => {
     const { url } = await bench.redis();
     const leaseMs = 500;
