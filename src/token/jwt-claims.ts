@@ -158,7 +158,7 @@ function claimAt(payload: JsonObject, name: string): JsonValue | undefined {
 }
 
 /** RFC 7800 §3.1. A binding that is not understood must not be taken for none. */
-function readConfirmation(cnf: JsonValue | undefined): Result<Confirmation | null, string> {
+export function readConfirmation(cnf: JsonValue | undefined): Result<Confirmation | null, string> {
   if (cnf === undefined) return ok(null);
   const names = isJsonObject(cnf) ? Object.keys(cnf) : [];
   if (!isJsonObject(cnf) || names.length === 0 || names.some((name) => name !== 'x5t#S256' && name !== 'jkt')) {
