@@ -191,6 +191,23 @@ describe('opaque tokens of an authorization server (oidc-provider)', () => {
     expect([await count('failure'), await count('overloaded')]).toEqual([0, 0]);
   });
 
+  it('that are revoked here end at once, though their server still calls them active and that is remembered', async () => {
+    const [held, listed, other] = await Promise.all([idp.issue(), idp.issue(), idp.issue()]);
+    for (const token of [held, listed, other]) expect(await reasonOf(token)).toBe('ok');
+    const shown = await gateway.call('/.portcullis/token', { token: held });
+    expect(JSON.parse(shown.text)).toMatchObject({
+      id: expect.stringMatching(/^ext:/),
+      type: 'introspected',
+      issuer: idp.url,
+      scopes: ['orders:read'],
+    });
+    expect((await gateway.call('/.portcullis/token/revoke', { token: held, method: 'POST' })).status).toBe(200);
+    expect(await reasonOf(held)).toBe('token_revoked');
+    const revoked = await gateway.admin('POST', '/v1/revocations', { token: listed, reason: 'leaked' });
+    expect(revoked.status).toBe(200);
+    expect([await reasonOf(listed), await reasonOf(other)]).toEqual(['token_revoked', 'ok']);
+  });
+
   it('go on for as long as they are remembered when the server is down, and are 503 then', async () => {
     const token = await idp.issue();
     expect(await reasonOf(token)).toBe('ok');
