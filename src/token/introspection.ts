@@ -60,7 +60,6 @@ export class IntrospectedTokens implements ForeignTokens {
 
   authenticate(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null {
     if (!this.#isMine(credential)) return null;
-    if (!B64TOKEN.test(credential)) return unprovenRefusal('token_malformed');
     const digest = hash('sha256', credential, 'base64url');
     const at = this.#options.clock.monotonic();
     const known = this.#active.get(digest, at);
@@ -69,6 +68,7 @@ export class IntrospectedTokens implements ForeignTokens {
     if (refused !== undefined) return refused;
     const asked = this.#asking.get(digest);
     if (asked !== undefined) return asked;
+    if (!B64TOKEN.test(credential)) return unprovenRefusal('token_malformed');
     if (this.#asking.size >= LIMITS.introspectionsInFlight) {
       this.#options.observe('overloaded', null);
       return unavailable('Too many tokens are being looked up at the moment. Try again soon.');
