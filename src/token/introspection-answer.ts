@@ -1,7 +1,7 @@
 import { err, ok, type Result } from '../base/result.ts';
 import { isJsonObject, type JsonObject, type JsonValue, memberOf, parseStrictJson } from '../base/strict-json.ts';
 import type { Confirmation } from '../model/principal.ts';
-import { CLAIM_LIMITS, readConfirmation } from './jwt-claims.ts';
+import { CLAIM_LIMITS, LAST_SECOND, ONE_LINE, readConfirmation, SCOPE_TOKEN } from './jwt-claims.ts';
 
 /** What a server says of a token (RFC 7662 §2.2). Times are milliseconds since the epoch. */
 export type IntrospectionAnswer =
@@ -31,9 +31,6 @@ export interface AnswerRules {
   readonly requireTokenType: boolean;
 }
 
-/** The last second of the year 9999, which is the last that RFC 3339 can write. */
-const LAST_SECOND = 253_402_300_799;
-
 /** Members that a principal has a place of its own for, or that say nothing beyond the answer itself. */
 const ELSEWHERE: ReadonlySet<string> = new Set([
   'active',
@@ -46,12 +43,6 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
   'scope',
   '__proto__',
 ]);
-
-/** RFC 6749 §3.3. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
-
-/** One line that can be shown and logged. */
-const ONE_LINE = /^[^\p{C}\p{Zl}\p{Zp}]+$/u;
 
 /**
  * Reads the body of an answer; pure. The error says what is wrong with the answer, so with the server, and repeats nothing of
