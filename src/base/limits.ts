@@ -19,6 +19,13 @@ export const LIMITS = {
   policyFileBytes: 4 * 1024 * 1024,
   /** An OpenAPI document, bytes. The largest public ones have about 12 MiB. */
   openapiFileBytes: 32 * 1024 * 1024,
+  /** Answer of an introspection server, bytes. */
+  introspectionAnswerBytes: 64 * 1024,
+  /** Questions under way to one introspection server; each is a connection. */
+  introspectionsInFlight: 100,
+  /** Answers of one introspection server that are remembered (as many good ones as bad ones), and the characters of the good ones. */
+  introspectedTokens: 10_000,
+  introspectedTokenChars: 16 * 1024 * 1024,
   /** Old generations that a token record remembers, so that their reuse is told from an unknown token. */
   supersededGenerations: 16,
   /** Revocations of tokens of others that are kept at once; one takes about 600 bytes in each process. */

@@ -13,6 +13,7 @@ export interface Config {
   readonly tokens: TokensConfig;
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
   readonly issuers: readonly IssuerConfig[];
+  readonly introspection: readonly IntrospectionConfig[];
   /** Null where nothing is signed. */
   readonly assertion: AssertionConfig | null;
   readonly policies: string;
@@ -102,6 +103,21 @@ export interface UpstreamConfig {
   readonly credential: { readonly header: string; readonly value: FollowedSecret } | null;
   /** Only with the section `assertion`. */
   readonly assertion: boolean;
+}
+
+/** A server that is asked about tokens that somebody else issued (RFC 7662). */
+export interface IntrospectionConfig {
+  /** How the tokens begin; empty: all that no other kind takes. */
+  readonly prefix: string;
+  readonly endpoint: URL;
+  readonly clientId: string;
+  readonly clientSecret: FollowedSecret;
+  /** Null: whoever a token is for. */
+  readonly audiences: readonly string[] | null;
+  readonly requireTokenType: boolean;
+  readonly cacheMs: number;
+  readonly negativeCacheMs: number;
+  readonly timeoutMs: number;
 }
 
 export interface AssertionConfig {

@@ -8,7 +8,15 @@ import { missingFileHint } from '../base/nearest-file.ts';
 import { Secret } from '../base/secret.ts';
 import { MAKE_A_KEY } from '../base/signing-key.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
-import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
+import type {
+  Config,
+  IntrospectionConfig,
+  ListenConfig,
+  RedisConnection,
+  StoreConfig,
+  UpstreamConfig,
+} from './config.ts';
+import { ownPrefixConflict } from './introspection-schema.ts';
 import { checkKeyFiles, issuers } from './issuers.ts';
 import { configSchema } from './schema.ts';
 import { errorCode } from './secret-reference.ts';
@@ -68,6 +76,7 @@ export function parseConfig(
     ...checkStoreTls(document),
     ...checkKeyFiles(document),
     ...checkAssertions(document),
+    ...checkOwnPrefix(document),
     ...warnings(document),
   ]);
   const policies = document.damaged(['policies']) ? null : document.value.policies;
@@ -106,6 +115,16 @@ function checkAssertions(document: LocatedDocument<ConfigDocument>): Diagnostic[
   const asking = Object.entries(document.value.upstreams).filter(([, { assertion }]) => assertion);
   const missing = `a key is needed to sign with; write assertion: { keys: { file: PATH } } (${MAKE_A_KEY})`;
   return asking.map(([name]) => diagnostic(document, 'error', ['upstreams', name, 'assertion'], missing));
+}
+
+function checkOwnPrefix(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
+  if (document.damaged(['tokens', 'prefix'])) return [];
+  return document.value.introspection.flatMap(({ match }, index) => {
+    const conflict = ownPrefixConflict(match.prefix, document.value.tokens.prefix);
+    if (conflict === null) return [];
+    const place = diagnostic(document, 'error', ['introspection', index, 'match', 'prefix'], '');
+    return [{ ...place, message: `introspection[${index}].match.prefix: ${conflict}` }];
+  });
 }
 
 interface CertificateFiles {
@@ -187,6 +206,7 @@ function resolved(document: ConfigDocument, file: string): Config {
     },
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
     issuers: issuers(document.issuers),
+    introspection: document.introspection.map(introspection),
     assertion: assertion(document),
     policies: document.policies,
     audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },
@@ -264,6 +284,21 @@ function assertion({ assertion: section, environment }: ConfigDocument): Config[
   if (section === undefined) return null;
   const { issuer = `urn:portcullis:${environment}`, keys, lead = DEFAULT_LEAD_MS } = section;
   return { issuer, keys, leadMs: lead };
+}
+
+function introspection(section: ConfigDocument['introspection'][number]): IntrospectionConfig {
+  const { audience } = section;
+  return {
+    prefix: section.match.prefix,
+    endpoint: section.endpoint,
+    clientId: section.client_id,
+    clientSecret: section.client_secret,
+    audiences: audience === undefined ? null : [audience].flat(),
+    requireTokenType: section.require_token_type,
+    cacheMs: section.cache,
+    negativeCacheMs: section.negative_cache,
+    timeoutMs: section.timeout,
+  };
 }
 
 function auditSinks(sinks: ConfigDocument['audit']['sinks']): Config['audit']['sinks'] {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { assertionSchema } from './assertion-schema.ts';
 import { dpopSchema } from './dpop-schema.ts';
+import { introspectionSchema } from './introspection-schema.ts';
 import { issuersSchema } from './issuer-schema.ts';
 import { listenSchema } from './listen-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
@@ -48,11 +49,7 @@ export function configSchema(source: SecretSource) {
         .meta({ description: 'The APIs behind the gateway, by the name that policies use.' }),
       assertion: assertionSchema(source),
       issuers: issuersSchema(source),
-      introspection: z
-        .array(z.unknown())
-        .max(0, { error: `introspection servers are ${NOT_AVAILABLE}; leave the list empty` })
-        .prefault([])
-        .meta({ description: 'RFC 7662 servers. Not available in this version.' }),
+      introspection: introspectionSchema(source),
       policies: path(source.folder)
         .prefault('./policies')
         .meta({ description: 'Folder of the policies, roles and classes.' }),

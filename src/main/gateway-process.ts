@@ -25,6 +25,7 @@ import { ExpiryLoop } from './expiry-loop.ts';
 import { foreignLifecycle } from './foreign-lifecycle.ts';
 import { configuredForeignTokens } from './foreign-tokens.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
+import { introspectedTokens } from './introspection.ts';
 import { openStore } from './open-store.ts';
 import { createForeignOwnTokenService } from './own-foreign-token.ts';
 import { createOwnTokenService } from './own-token.ts';
@@ -129,9 +130,12 @@ async function start(
   if (config.store.onUnavailable === 'serve_cached') {
     log.warn({ max_stale_ms: config.store.maxStaleMs }, SERVE_CACHED);
   }
+  const secrets = new SecretFiles(log);
+  undo.push(() => secrets.close());
   const others = configuredForeignTokens(config.issuers, { clock, metrics, log });
   undo.push(() => others.close());
-  const { kinds } = others;
+  const asked = introspectedTokens(config.introspection, { ownPrefix: tokens.prefix, clock, metrics, log, secrets });
+  const kinds = [...others.kinds, ...asked];
   const foreign = { kinds, revocations: replication.marks };
   const authenticator = createAuthenticator({ ...tokens, store: reader, ...(kinds.length === 0 ? {} : { foreign }) });
   const uses = new UsageNotes((batch) => store.recordUses(batch), log);
@@ -152,7 +156,7 @@ async function start(
       revocationPropagationSeconds: (seconds) => metrics.revocationPropagationSeconds(seconds),
     },
     tokens,
-    ...(kinds.length === 0 ? {} : { foreign: foreignLifecycle(config.issuers, false, replication) }),
+    ...(kinds.length === 0 ? {} : { foreign: foreignLifecycle(config.issuers, asked.length > 0, replication) }),
     policy: () => policy.current(),
     propagate: (ids, kind) => replica.propagate(ids, kind),
     spread: (id) => replica.propagate([id], 'changed'),
@@ -160,8 +164,6 @@ async function start(
   const generations = new Generations(lifecycle, (error) => {
     log.error({ err: error }, 'a token whose old secret was used again could not be revoked');
   });
-  const secrets = new SecretFiles(log);
-  undo.push(() => secrets.close());
   const upstreams = upstreamOptions(config.upstreams, secrets);
   const assertion = assertionOptions(config.assertion, secrets, clock);
   await secrets.start();

@@ -102,7 +102,7 @@ class FollowedFile {
       const complaint = found.ok ? this.#take(found.value) : found.error;
       if (found.ok && complaint === null) {
         this.#current = new Secret(found.value);
-        this.#log.info(fields, 'a secret file has changed; the new secret is in force');
+        this.#log.info(fields, 'a secret file has changed, and what it holds now was taken up');
       } else if (complaint !== this.#complaint) {
         this.#log.error({ ...fields, complaint }, 'a secret file cannot be used; the last good secret stays in force');
       }

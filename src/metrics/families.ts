@@ -178,6 +178,12 @@ export const FAMILIES = {
     labels: [],
     across: 'min',
   },
+  introspections: {
+    name: 'portcullis_introspection_total',
+    help: 'Questions to introspection servers, by what came of them.',
+    type: 'counter',
+    labels: ['server', 'result'],
+  },
   jwksRefreshes: {
     name: 'portcullis_jwks_refresh_total',
     help: 'Attempts to fetch the keys of a JWT issuer.',

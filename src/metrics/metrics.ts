@@ -1,3 +1,4 @@
+import type { IntrospectionResult } from '../model/introspection-result.ts';
 import type { Reason } from '../model/reason.ts';
 import type { TokenStatus } from '../model/token-record.ts';
 
@@ -30,5 +31,6 @@ export interface Metrics {
   auditDropped(sink: string): void;
   policyInfo(version: string): void;
   policyReload(result: 'success' | 'failure'): void;
+  introspection(server: string, result: IntrospectionResult): void;
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void;
 }

@@ -1,4 +1,5 @@
 import { formatDuration } from '../base/quantity.ts';
+import { INTROSPECTION_RESULTS, type IntrospectionResult } from '../model/introspection-result.ts';
 import type { Reason } from '../model/reason.ts';
 import type { TokenStatus } from '../model/token-record.ts';
 import { contentTypeFor, expositionBody, type Family, type MetricsFormat } from './exposition.ts';
@@ -53,6 +54,7 @@ class Recorder implements MetricsRecorder {
   readonly #policyInfo = new ScalarFamily(FAMILIES.policyInfo);
   readonly #policyReloads = new ScalarFamily(FAMILIES.policyReloads);
   readonly #policyInStep = new ScalarFamily(FAMILIES.policyInStep);
+  readonly #introspections = new ScalarFamily(FAMILIES.introspections);
   readonly #jwksRefreshes = new ScalarFamily(FAMILIES.jwksRefreshes);
   readonly #decisionSeries = this.#decisionDuration.series('');
   readonly #cacheHit = this.#cacheHits.cell();
@@ -165,6 +167,11 @@ class Recorder implements MetricsRecorder {
     this.#policyInStep.cell().value = Number(result === 'success');
   }
 
+  introspection(server: string, result: IntrospectionResult): void {
+    for (const possible of INTROSPECTION_RESULTS) this.#introspections.cell(server, possible);
+    this.#introspections.cell(server, result).value += 1;
+  }
+
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void {
     for (const possible of RESULTS) this.#jwksRefreshes.cell(issuer, possible);
     this.#jwksRefreshes.cell(issuer, result).value += 1;
@@ -198,6 +205,7 @@ class Recorder implements MetricsRecorder {
       this.#policyInfo,
       this.#policyReloads,
       this.#policyInStep,
+      this.#introspections,
       this.#jwksRefreshes,
     ].map((family) => family.collect());
     const node = (await this.#defaults?.collect()) ?? [];

@@ -31,16 +31,16 @@ export interface ClaimsRefusal {
 export const CLAIM_LIMITS = { text: 255, name: 128, scopes: 200, roles: 200, audiences: 100 } as const;
 
 /** The last second of the year 9999, which is the last that RFC 3339 can write. */
-const LAST_SECOND = 253_402_300_799;
+export const LAST_SECOND = 253_402_300_799;
 
 /** Members that a principal has a place of its own for, or that say nothing beyond the token itself. */
 const ELSEWHERE: ReadonlySet<string> = new Set(['sub', 'exp', 'nbf', 'iat', 'jti', 'cnf']);
 
 /** RFC 6749 §3.3. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
+export const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 /** One line that can be shown and logged: no control characters, no separators of lines, no invisible directions. */
-const ONE_LINE = /^[^\p{C}\p{Zl}\p{Zp}]+$/u;
+export const ONE_LINE = /^[^\p{C}\p{Zl}\p{Zp}]+$/u;
 
 /** SHA-256 in base64url. */
 const THUMBPRINT = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
@@ -158,7 +158,7 @@ function claimAt(payload: JsonObject, name: string): JsonValue | undefined {
 }
 
 /** RFC 7800 §3.1. A binding that is not understood must not be taken for none. */
-function readConfirmation(cnf: JsonValue | undefined): Result<Confirmation | null, string> {
+export function readConfirmation(cnf: JsonValue | undefined): Result<Confirmation | null, string> {
   if (cnf === undefined) return ok(null);
   const names = isJsonObject(cnf) ? Object.keys(cnf) : [];
   if (!isJsonObject(cnf) || names.length === 0 || names.some((name) => name !== 'x5t#S256' && name !== 'jkt')) {

@@ -75,6 +75,7 @@ describe('a configuration of two keys', () => {
         ],
       ]),
       issuers: [],
+      introspection: [],
       assertion: null,
       policies: join(folder, 'rules'),
       audit: { sinks: [{ kind: 'file', path: join(folder, 'data', 'audit.jsonl') }], onFull: 'drop' },
@@ -144,10 +145,6 @@ describe('what is wrong', () => {
     ['workers: 0', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
     ['workers: 1.5', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
     ['workers: many', '1:10: workers: expected a number of processes from 1 to 128, or auto'],
-    [
-      'introspection: [{}]',
-      '1:16: introspection: introspection servers are not available in this version; leave the list empty',
-    ],
     [
       'audit: { sinks: [{ kind: http, url: x }] }',
       '1:26: audit.sinks[0].kind: audit sink http is not available in this version',

@@ -30,6 +30,7 @@ function recordEverything(metrics: MetricsRecorder): void {
   metrics.auditDropped('stdout');
   metrics.policyInfo('abc123');
   metrics.policyReload('success');
+  metrics.introspection('https://issuer.example/introspect', 'failure');
   metrics.jwksRefresh('https://issuer.example', 'failure');
 }
 
@@ -147,6 +148,7 @@ describe('the metrics', () => {
       version: 'digest of the policies',
       result: 'closed list',
       issuer: 'configuration',
+      server: 'configuration',
     };
     expect([...labels].toSorted()).toEqual(Object.keys(sources).toSorted());
   });
