@@ -25,7 +25,12 @@ export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' |
 export interface ListenConfig {
   readonly host: string;
   readonly port: number;
-  readonly tls: { readonly cert: string; readonly key: string; readonly clientCa: string | null } | null;
+  readonly tls: {
+    readonly cert: string;
+    readonly key: string;
+    readonly clientCa: string | null;
+    readonly clientAuth: 'require' | 'request';
+  } | null;
   readonly trustedProxies: readonly string[];
   readonly limits: TrafficLimits;
 }

@@ -4,6 +4,7 @@ import { problemAnswer } from './answer.ts';
 import { Assertions } from './assertions.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { ClientAddresses } from './client-address.ts';
+import { ClientCertificates } from './client-certificate.ts';
 import type { TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import { HeaderKinds } from './header-kinds.ts';
@@ -24,6 +25,7 @@ export class Gateway {
   readonly answers = new ResponseHeadReader();
   readonly buffers = new BodyBuffers();
   readonly addresses: ClientAddresses;
+  readonly certificates = new ClientCertificates();
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;
   readonly assertions: Assertions | null;

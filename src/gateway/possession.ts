@@ -43,6 +43,9 @@ export function checkPossession(
   if (certificateThumbprint === null && keyThumbprint === null) {
     return refuse('token_untrusted', 'The token is bound in a way that is not known here.');
   }
+  if (certificateThumbprint !== null && !showsCertificate(gateway, exchange, certificateThumbprint)) {
+    return refuse('token_untrusted', 'The token is bound to a client certificate that this connection has not shown.');
+  }
   if (keyThumbprint === null) {
     return presentedWithProof ? doubt('invalid_token', 'The token is not bound to a key: present it as Bearer.') : null;
   }
@@ -51,6 +54,12 @@ export function checkPossession(
     return doubt('invalid_token', 'The token is bound to a key: present it under the scheme DPoP, with a proof.');
   }
   return checkProof(gateway, exchange, principal, keyThumbprint);
+}
+
+/** RFC 8705 §3: the certificate of this very connection. Behind a proxy that ends TLS there is none. */
+function showsCertificate(gateway: Gateway, { request }: Exchange, thumbprint: string): boolean {
+  const shown = gateway.certificates.thumbprint(request.socket, gateway.options.clock.now());
+  return shown !== null && equalTexts(shown, thumbprint);
 }
 
 /** RFC 9449 §4.3 in the order of what it costs: nobody without the token makes this process check a signature. */

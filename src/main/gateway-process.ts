@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { AdminOptions } from '../admin/options.ts';
 import { type AdminServer, createAdminServer } from '../admin/server.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
@@ -8,7 +7,6 @@ import { systemClock } from '../base/clock.ts';
 import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
 import type { AuditSinkConfig, Config } from '../config/config.ts';
 import { canonicalTarget } from '../gateway/canonical-path.ts';
-import type { TlsMaterial } from '../gateway/options.ts';
 import { TrafficServer } from '../gateway/server.ts';
 import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
@@ -25,6 +23,7 @@ import { ExpiryLoop } from './expiry-loop.ts';
 import { foreignLifecycle } from './foreign-lifecycle.ts';
 import { configuredForeignTokens } from './foreign-tokens.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
+import { ListenerCertificates } from './listener-certificates.ts';
 import { openStore } from './open-store.ts';
 import { createForeignOwnTokenService } from './own-foreign-token.ts';
 import { createOwnTokenService } from './own-token.ts';
@@ -40,7 +39,7 @@ import type { Siblings } from './workers/siblings.ts';
 export interface RunningGateway {
   readonly trafficUrl: string;
   readonly adminUrl: string;
-  /** Reads the policies again and reopens the audit files (SIGHUP). */
+  /** Reads policies and certificates again and reopens the audit files (SIGHUP). */
   reload(): Promise<void>;
   /** Stops accepting, finishes what is in flight, writes everything out. Safe to call twice. */
   close(graceMs?: number): Promise<void>;
@@ -165,8 +164,10 @@ async function start(
   const upstreams = upstreamOptions(config.upstreams, secrets);
   const assertion = assertionOptions(config.assertion, secrets, clock);
   await secrets.start();
+  const { tls } = config.listen;
+  const certificates = tls === null ? null : await ListenerCertificates.load(tls, { audit, metrics, log });
   const traffic = new TrafficServer({
-    tls: await readTls(config),
+    tls: certificates?.material ?? null,
     trustedProxies: config.listen.trustedProxies,
     limits: config.listen.limits,
     accept: config.tokens.accept,
@@ -225,6 +226,8 @@ async function start(
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
   const trafficAddress = await named('listen', config.listen, traffic.listen(config.listen.host, config.listen.port));
+  certificates?.watch((material) => traffic.renewTls(material));
+  undo.push(() => certificates?.close());
   let graceMs: number | undefined;
   undo.push(() => traffic.drain(graceMs));
   audit.record({
@@ -246,7 +249,7 @@ async function start(
       try {
         await audit.reopen();
       } finally {
-        await Promise.all([policy.reload(), secrets.look()]);
+        await Promise.all([policy.reload(), secrets.look(), certificates?.reload()]);
       }
     },
     close: (grace) => {
@@ -368,16 +371,6 @@ function storeChanged(state: 'lost' | 'restored', storeState: StoreState, metric
   storeState.audit?.record({ type: `store.${state}`, outcome: state === 'lost' ? 'failure' : 'success' });
   if (state === 'lost') log.error({}, 'the token store cannot be reached: requests that need it are refused');
   else log.info({}, 'the token store is back');
-}
-
-async function readTls(config: Config): Promise<TlsMaterial | null> {
-  const { tls } = config.listen;
-  if (tls === null) return null;
-  return {
-    cert: await readFile(tls.cert),
-    key: await readFile(tls.key),
-    clientCa: tls.clientCa === null ? null : await readFile(tls.clientCa),
-  };
 }
 
 /** An address that cannot be had is named as the configuration names it. */

@@ -30,5 +30,8 @@ export interface Metrics {
   auditDropped(sink: string): void;
   policyInfo(version: string): void;
   policyReload(result: 'success' | 'failure'): void;
+  tlsReload(result: 'success' | 'failure'): void;
+  /** End of the listener's certificate, milliseconds since the epoch. */
+  tlsCertificateExpires(at: number): void;
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void;
 }

@@ -53,6 +53,8 @@ class Recorder implements MetricsRecorder {
   readonly #policyInfo = new ScalarFamily(FAMILIES.policyInfo);
   readonly #policyReloads = new ScalarFamily(FAMILIES.policyReloads);
   readonly #policyInStep = new ScalarFamily(FAMILIES.policyInStep);
+  readonly #tlsReloads = new ScalarFamily(FAMILIES.tlsReloads);
+  readonly #tlsCertificateExpires = new ScalarFamily(FAMILIES.tlsCertificateExpires);
   readonly #jwksRefreshes = new ScalarFamily(FAMILIES.jwksRefreshes);
   readonly #decisionSeries = this.#decisionDuration.series('');
   readonly #cacheHit = this.#cacheHits.cell();
@@ -165,6 +167,16 @@ class Recorder implements MetricsRecorder {
     this.#policyInStep.cell().value = Number(result === 'success');
   }
 
+  tlsReload(result: 'success' | 'failure'): void {
+    for (const possible of RESULTS) this.#tlsReloads.cell(possible);
+    this.#tlsReloads.cell(result).value += 1;
+  }
+
+  tlsCertificateExpires(at: number): void {
+    for (const possible of RESULTS) this.#tlsReloads.cell(possible);
+    this.#tlsCertificateExpires.cell().value = at / 1000;
+  }
+
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void {
     for (const possible of RESULTS) this.#jwksRefreshes.cell(issuer, possible);
     this.#jwksRefreshes.cell(issuer, result).value += 1;
@@ -198,6 +210,8 @@ class Recorder implements MetricsRecorder {
       this.#policyInfo,
       this.#policyReloads,
       this.#policyInStep,
+      this.#tlsReloads,
+      this.#tlsCertificateExpires,
       this.#jwksRefreshes,
     ].map((family) => family.collect());
     const node = (await this.#defaults?.collect()) ?? [];
