@@ -72,10 +72,10 @@ async function checkProof(
   const { proofs, proofLifetimeMs, clockSkewMs } = gateway.options.possession;
   const proof = readProof(gateway, exchange);
   if ('reason' in proof) return proof;
-  if (!equalTexts(await keyThumbprintOf(proof), keyThumbprint)) {
+  if (!equalTexts(keyThumbprintOf(proof), keyThumbprint)) {
     return doubt('invalid_token', 'The token is bound to another key than that of the DPoP proof.');
   }
-  if (!(await isSignedByItsKey(proof))) return invalid('its signature is wrong');
+  if (!isSignedByItsKey(proof)) return invalid('its signature is wrong');
   // Time has passed, and whether it is still in time is part of whether it is remembered for long enough.
   const now = gateway.options.clock.now();
   const late = untimely(gateway, proof, now);
