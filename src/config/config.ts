@@ -94,7 +94,11 @@ export interface TokensConfig {
   readonly expiryWarningMs: number;
   readonly pepper: Secret | null;
   /** Proofs of possession (RFC 9449). */
-  readonly dpop: { readonly proofLifetimeMs: number; readonly clockSkewMs: number };
+  readonly dpop: {
+    readonly nonce: 'off' | 'required';
+    readonly proofLifetimeMs: number;
+    readonly clockSkewMs: number;
+  };
 }
 
 export interface UpstreamConfig {

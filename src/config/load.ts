@@ -188,6 +188,7 @@ function resolved(document: ConfigDocument, file: string): Config {
       expiryWarningMs: document.tokens.expiry_warning,
       pepper: document.tokens.pepper ?? null,
       dpop: {
+        nonce: document.tokens.dpop.nonce,
         proofLifetimeMs: document.tokens.dpop.proof_lifetime,
         clockSkewMs: document.tokens.dpop.clock_skew,
       },

@@ -66,6 +66,7 @@ export class Gateway {
     const answer = problemAnswer(refusal, exchange.requestId, exchange.head?.dpop === true);
     exchange.status = answer.status;
     if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
+    if (exchange.proofNonce !== null) answer.headers.push('dpop-nonce', exchange.proofNonce);
     // After a request that is malformed nobody can be sure where the next one begins.
     const last = exchange.bodyPending || this.draining || refusal.reason === 'request_malformed';
     if (last) answer.headers.push('connection', 'close');

@@ -11,6 +11,7 @@ import {
   readDpopProof,
   replayKeyOf,
 } from '../token/dpop-proof.ts';
+import type { DpopNonces } from './dpop-nonces.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { type ProofError, type Refusal, refuse } from './refusal.ts';
@@ -23,6 +24,8 @@ export interface PossessionOptions {
   readonly proofLifetimeMs: number;
   /** How far its time may lie ahead. */
   readonly clockSkewMs: number;
+  /** Null: proofs need no nonce of this server. */
+  readonly nonces: DpopNonces | null;
 }
 
 /**
@@ -75,6 +78,8 @@ async function checkProof(
   if (!equalTexts(keyThumbprintOf(proof), keyThumbprint)) {
     return doubt('invalid_token', 'The token is bound to another key than that of the DPoP proof.');
   }
+  const stale = await checkNonce(gateway, exchange, proof);
+  if (stale !== null) return stale;
   if (!isSignedByItsKey(proof)) return invalid('its signature is wrong');
   // Time has passed, and whether it is still in time is part of whether it is remembered for long enough.
   const now = gateway.options.clock.now();
@@ -88,6 +93,17 @@ async function checkProof(
   // Meanwhile the token may have been revoked, or have come to its end.
   const over = gateway.streams.refusal({ tokenId: principal.tokenId, principal });
   return over === null ? null : refuse(over);
+}
+
+/** RFC 9449 §4.3, step 10, and §9. The client is told the next nonce in time, so that it is refused at most once. */
+async function checkNonce({ options }: Gateway, exchange: Exchange, proof: DpopProof): Promise<Refusal | null> {
+  const { nonces } = options.possession;
+  if (nonces === null) return null;
+  const now = options.clock.now();
+  const state = proof.nonce === null ? 'bad' : await nonces.judge(proof.nonce, now);
+  if (state === 'current') return null;
+  exchange.proofNonce = await nonces.current(now);
+  return state === 'old' ? null : doubt('use_dpop_nonce', 'The DPoP proof needs the nonce that this server gives out.');
 }
 
 /** Null where the store has no space left: what is not remembered could be used again. */

@@ -7,6 +7,7 @@ import { systemClock } from '../base/clock.ts';
 import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
 import type { AuditSinkConfig, Config } from '../config/config.ts';
 import { canonicalTarget } from '../gateway/canonical-path.ts';
+import { DpopNonces } from '../gateway/dpop-nonces.ts';
 import { TrafficServer } from '../gateway/server.ts';
 import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
@@ -178,7 +179,11 @@ async function start(
     generations,
     standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
     isRevoked: (principal) => replication.marks.knows(principal),
-    possession: { proofs: store, ...config.tokens.dpop },
+    possession: {
+      proofs: store,
+      nonces: config.tokens.dpop.nonce === 'off' ? null : new DpopNonces(store, pepper),
+      ...config.tokens.dpop,
+    },
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {

@@ -58,7 +58,7 @@ describe('a configuration of two keys', () => {
         ],
         expiryWarningMs: 604_800_000,
         pepper: null,
-        dpop: { proofLifetimeMs: 60_000, clockSkewMs: 5000 },
+        dpop: { nonce: 'off', proofLifetimeMs: 60_000, clockSkewMs: 5000 },
       },
       upstreams: new Map([
         [

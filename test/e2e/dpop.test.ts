@@ -2,6 +2,7 @@ import * as oauth from 'oauth4webapi';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ProofKey } from '../support/dpop-proof.ts';
 import { TestGateway } from '../support/gateway.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { TestUpstream } from '../support/upstream.ts';
 
 const POLICY = `api: orders
@@ -205,5 +206,74 @@ describe('the URI of a proof behind a proxy', () => {
     expect(await call(open, `${open.url}/orders`)).toBe(200);
     for (const gateway of [behind, open]) await gateway.close();
     await upstream.close();
+  });
+});
+
+describe('tokens.dpop.nonce: required', () => {
+  let redis: RedisServer;
+  let upstream: TestUpstream;
+  let gateways: TestGateway[] = [];
+
+  beforeAll(async () => {
+    [redis, upstream] = await Promise.all([startRedis(), TestUpstream.start()]);
+    const options = {
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { store: `{ kind: redis, url: "${redis.url}", key_prefix: n }`, tokens: '{ dpop: { nonce: required } }' },
+    };
+    gateways = [await TestGateway.start(options), await TestGateway.start(options)];
+  });
+  afterAll(async () => {
+    for (const gateway of gateways) await gateway.close();
+    await Promise.all([redis.stop(), upstream.close()]);
+  });
+
+  it('is learned by a client from its first refusal, and good at every replica (RFC 9449 §9)', async () => {
+    const [first, second] = gateways as [TestGateway, TestGateway];
+    const dpop = oauth.DPoP({}, await oauth.generateKeyPair('ES256', { extractable: true }));
+    const { token } = await first.issue({ bound_to: { jkt: await dpop.calculateThumbprint() } });
+    const send = (gateway: TestGateway) =>
+      oauth.protectedResourceRequest(token, 'GET', new URL(`${gateway.url}/orders`), new Headers(), null, {
+        DPoP: dpop,
+        [oauth.allowInsecureRequests]: true,
+      });
+    const refused = await send(first).catch((error: unknown) => error);
+    expect(oauth.isDPoPNonceError(refused)).toBe(true);
+    expect(refused).toMatchObject({ status: 401 });
+    for (const _again of [1, 2]) expect((await send(first)).status).toBe(200);
+    expect(upstream.seen).toHaveLength(2);
+
+    const key = await ProofKey.generate();
+    const { token: other } = await first.issue({ bound_to: { jkt: key.thumbprint } });
+    const call = async (gateway: TestGateway, nonce: unknown) =>
+      gateway.call('/orders', {
+        headers: {
+          authorization: `DPoP ${other}`,
+          dpop: await key.proof({ url: `${gateway.url}/orders`, token: other }, { claims: { nonce } }),
+        },
+      });
+    const told = await call(first, undefined);
+    const nonce = told.headers['dpop-nonce'];
+    expect(nonce).toMatch(/^[A-Za-z0-9_-]{27}$/);
+    expect(told.headers['www-authenticate']).toMatch(/^DPoP realm="portcullis", error="use_dpop_nonce"/);
+    const answers = [await call(first, nonce), await call(second, nonce)];
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    for (const wrong of ['', 'made-up', `${String(nonce).slice(0, -2)}AA`]) {
+      const answer = await call(second, wrong);
+      expect([wrong, answer.status, answer.problem?.reason]).toEqual([wrong, 401, 'token_untrusted']);
+      expect(answer.headers['dpop-nonce']).toMatch(/^[A-Za-z0-9_-]{27}$/);
+    }
+  });
+
+  it('is not told to whoever has not the key: without it nothing is to be had with one', async () => {
+    const [gateway] = gateways as [TestGateway];
+    const [key, attacker] = [await ProofKey.generate(), await ProofKey.generate()];
+    const { token } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const proof = await attacker.proof({ url: `${gateway.url}/orders`, token });
+    const answer = await gateway.call('/orders', { headers: { authorization: `DPoP ${token}`, dpop: proof } });
+    expect([answer.status, answer.headers['dpop-nonce']]).toEqual([401, undefined]);
+    // A bearer token needs neither.
+    const { token: plain } = await gateway.issue();
+    expect((await gateway.call('/orders', { token: plain })).status).toBe(200);
   });
 });
