@@ -59,8 +59,12 @@ export function checkPossession(
   return checkProof(gateway, exchange, principal, keyThumbprint);
 }
 
-/** RFC 8705 §3: the certificate of this very connection. Behind a proxy that ends TLS there is none. */
-function showsCertificate(gateway: Gateway, { request }: Exchange, thumbprint: string): boolean {
+/**
+ * RFC 8705 §3: the certificate of this very connection. Behind a proxy that ends TLS there is none, and the connection of one
+ * that asks for a decision is not that of the client.
+ */
+function showsCertificate(gateway: Gateway, { request, decisionOnly }: Exchange, thumbprint: string): boolean {
+  if (decisionOnly) return false;
   const shown = gateway.certificates.thumbprint(request.socket, gateway.options.clock.now());
   return shown !== null && equalTexts(shown, thumbprint);
 }

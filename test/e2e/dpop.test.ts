@@ -1,3 +1,7 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import * as oauth from 'oauth4webapi';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ProofKey } from '../support/dpop-proof.ts';
@@ -206,6 +210,95 @@ describe('the URI of a proof behind a proxy', () => {
     expect(await call(open, `${open.url}/orders`)).toBe(200);
     for (const gateway of [behind, open]) await gateway.close();
     await upstream.close();
+  });
+});
+
+describe('a decision for another proxy', () => {
+  it('takes the proof of the request that the proxy was sent, and of no other', async () => {
+    const upstream = await TestUpstream.start();
+    const gateway = await TestGateway.start({
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { listen: '{ host: 127.0.0.1, port: 0, trusted_proxies: [127.0.0.0/8] }' },
+    });
+    const key = await ProofKey.generate();
+    const { token } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const ask = async (method: string, url: string) => {
+      const answer = await gateway.call('/.portcullis/authz', {
+        headers: {
+          authorization: `DPoP ${token}`,
+          dpop: await key.proof({ method, url, token }),
+          'x-forwarded-for': '192.0.2.1',
+          'x-forwarded-proto': 'https',
+          'x-forwarded-host': 'api.example.com',
+          'x-forwarded-method': 'GET',
+          'x-forwarded-uri': '/orders/7?a=b',
+        },
+      });
+      return answer.status;
+    };
+    expect(await ask('GET', 'https://api.example.com/orders/7')).toBe(200);
+    expect(await ask('POST', 'https://api.example.com/orders/7')).toBe(401);
+    expect(await ask('GET', 'https://api.example.com/orders/8')).toBe(401);
+    expect(await ask('GET', `${gateway.url}/.portcullis/authz`)).toBe(401);
+    expect((await gateway.call('/.portcullis/authz', { token })).status).not.toBe(200);
+    await gateway.close();
+    await upstream.close();
+  });
+});
+
+describe('a JWT of an issuer that is bound to a key (cnf.jkt)', () => {
+  it('needs proofs as a token of the gateway does, and is no bearer token', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'portcullis-dpop-'));
+    const issuer = await generateKeyPair('ES256', { extractable: true });
+    const jwks = { keys: [{ ...(await exportJWK(issuer.publicKey)), kid: 'k', alg: 'ES256' }] };
+    await writeFile(join(folder, 'jwks.json'), JSON.stringify(jwks));
+    const upstream = await TestUpstream.start();
+    const gateway = await TestGateway.start({
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: {
+        issuers: `[ { issuer: "https://issuer.example", audience: orders, jwks_file: ${join(folder, 'jwks.json')}, algorithms: [ES256] } ]`,
+      },
+    });
+    const dpop = oauth.DPoP({}, await oauth.generateKeyPair('Ed25519', { extractable: true }));
+    const jwt = async (cnf: object | undefined) =>
+      new SignJWT({ scope: 'orders:read', ...(cnf === undefined ? {} : { cnf }) })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: 'k' })
+        .setIssuer('https://issuer.example')
+        .setAudience('orders')
+        .setSubject('alice')
+        .setJti(crypto.randomUUID())
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(issuer.privateKey);
+    const send = async (token: string) => {
+      const url = new URL(`${gateway.url}/orders`);
+      const options = { DPoP: dpop, [oauth.allowInsecureRequests]: true };
+      try {
+        return (await oauth.protectedResourceRequest(token, 'GET', url, new Headers(), null, options)).status;
+      } catch (error) {
+        return error instanceof oauth.WWWAuthenticateChallengeError ? error.status : error;
+      }
+    };
+    const bound = await jwt({ jkt: await dpop.calculateThumbprint() });
+    expect([await send(bound), await send(bound)]).toEqual([200, 200]);
+    expect((await gateway.call('/orders', { token: bound })).problem?.reason).toBe('token_untrusted');
+    expect(await send(await jwt({ jkt: (await ProofKey.generate()).thumbprint }))).toBe(401);
+    expect(await send(await jwt({ 'x5t#S256': 'A'.repeat(43) }))).toBe(401);
+    const unbound = await jwt(undefined);
+    expect(await send(unbound)).toBe(401);
+    expect((await gateway.call('/orders', { token: unbound })).status).toBe(200);
+    expect(upstream.seen.map(({ headers }) => headers['portcullis-subject'])).toEqual(['alice', 'alice', 'alice']);
+
+    // Revoked here, it is refused with the best of proofs.
+    const { jti } = JSON.parse(Buffer.from(bound.split('.')[1] ?? '', 'base64url').toString()) as { jti: string };
+    const body = { jti, issuer: 'https://issuer.example', reason: 'test' };
+    expect((await gateway.admin('POST', '/v1/revocations', body)).status).toBe(200);
+    expect(await send(bound)).toBe(401);
+    await gateway.close();
+    await upstream.close();
+    await rm(folder, { recursive: true, force: true });
   });
 });
 
