@@ -53,8 +53,6 @@ export const LIMITS = {
   proofBytes: 8 * 1024,
   /** Longest `jti` of a proof, characters. */
   proofIdChars: 256,
-  /** Largest RSA key of a proof, bits: checking a signature of a larger one is work that a client chooses. */
-  proofRsaBits: 4096,
   /** Trailer fields of one message, bytes. */
   trailerBytes: 8 * 1024,
 } as const;

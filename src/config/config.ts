@@ -26,7 +26,12 @@ export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' |
 export interface ListenConfig {
   readonly host: string;
   readonly port: number;
-  readonly tls: { readonly cert: string; readonly key: string; readonly clientCa: string | null } | null;
+  readonly tls: {
+    readonly cert: string;
+    readonly key: string;
+    readonly clientCa: string | null;
+    readonly clientAuth: 'require' | 'request';
+  } | null;
   readonly trustedProxies: readonly string[];
   readonly limits: TrafficLimits;
 }
@@ -90,7 +95,11 @@ export interface TokensConfig {
   readonly expiryWarningMs: number;
   readonly pepper: Secret | null;
   /** Proofs of possession (RFC 9449). */
-  readonly dpop: { readonly proofLifetimeMs: number; readonly clockSkewMs: number };
+  readonly dpop: {
+    readonly nonce: 'off' | 'required';
+    readonly proofLifetimeMs: number;
+    readonly clockSkewMs: number;
+  };
 }
 
 export interface UpstreamConfig {

@@ -5,6 +5,10 @@ import { duration, timeout } from './values.ts';
 export function dpopSchema() {
   return z
     .strictObject({
+      nonce: z
+        .enum(['off', 'required'])
+        .prefault('off')
+        .meta({ description: 'Whether a proof needs a nonce of this server.' }),
       proof_lifetime: timeout()
         .refine((ms) => ms <= LONGEST_MS, { error: 'must be at most 10m' })
         .prefault('60s')

@@ -16,6 +16,10 @@ export function listenSchema(source: SecretSource) {
           client_ca: path(source.folder)
             .optional()
             .meta({ description: 'Certificates of the authorities whose clients are let in, PEM.' }),
+          client_auth: z
+            .enum(['require', 'request'])
+            .optional()
+            .meta({ description: 'With client_ca: require a certificate of every client, or only request one.' }),
         })
         .optional()
         .meta({ description: 'TLS on the traffic listener; without it the listener speaks plain HTTP.' }),

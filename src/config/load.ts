@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -5,6 +6,7 @@ import { createSecureContext } from 'node:tls';
 import type { z } from 'zod';
 import { type Diagnostic, hasErrors, sortDiagnostics } from '../base/diagnostic.ts';
 import { missingFileHint } from '../base/nearest-file.ts';
+import { certificatesIn } from '../base/pem.ts';
 import { Secret } from '../base/secret.ts';
 import { MAKE_A_KEY } from '../base/signing-key.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
@@ -95,8 +97,11 @@ function diagnostic(
 function checkTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
   const { tls } = document.value.listen;
   if (tls === undefined) return [];
-  const { cert, key, client_ca: ca } = tls;
-  return checkCertificates(document, ['listen', 'tls'], { cert, key, ca }, 'client_ca');
+  const { cert, key, client_ca: ca, client_auth: auth } = tls;
+  const place = ['listen', 'tls'];
+  const wrong = checkCertificates(document, place, { cert, key, ca }, 'client_ca');
+  if (auth === undefined || ca !== undefined || document.damaged(place)) return wrong;
+  return [...wrong, diagnostic(document, 'error', [...place, 'client_auth'], 'is of no use without client_ca')];
 }
 
 function checkStoreTls(document: LocatedDocument<ConfigDocument>): Diagnostic[] {
@@ -158,17 +163,19 @@ function checkCertificates(
   const cert = read('cert');
   const key = read('key');
   const ca = read('ca');
-  const usable = (part: keyof CertificateFiles, options: object, complaint: string): void => {
+  const usable = (part: keyof CertificateFiles, use: () => unknown, complaint: string): void => {
     try {
-      createSecureContext(options);
+      use();
     } catch {
       complain(part, complaint);
     }
   };
-  if (ca !== null) usable('ca', { ca }, 'holds no certificate in PEM');
-  if (cert !== null) usable('cert', { cert }, 'holds no certificate in PEM');
-  if (key !== null) usable('key', { key }, 'holds no private key in PEM without a passphrase');
-  if (cert !== null && key !== null && wrong.length === 0) usable('key', { cert, key }, 'does not belong to cert');
+  if (ca !== null) usable('ca', () => certificatesIn(ca), 'holds no certificate in PEM');
+  if (cert !== null) usable('cert', () => certificatesIn(cert), 'holds no certificate in PEM');
+  if (key !== null) usable('key', () => createPrivateKey(key), 'holds no private key in PEM without a passphrase');
+  if (cert !== null && key !== null && wrong.length === 0) {
+    usable('key', () => createSecureContext({ cert, key }), 'does not belong to cert');
+  }
   return wrong;
 }
 
@@ -200,6 +207,7 @@ function resolved(document: ConfigDocument, file: string): Config {
       expiryWarningMs: document.tokens.expiry_warning,
       pepper: document.tokens.pepper ?? null,
       dpop: {
+        nonce: document.tokens.dpop.nonce,
         proofLifetimeMs: document.tokens.dpop.proof_lifetime,
         clockSkewMs: document.tokens.dpop.clock_skew,
       },
@@ -219,7 +227,10 @@ function listen(section: ConfigDocument['listen']): ListenConfig {
   return {
     host: section.host,
     port: section.port,
-    tls: tls === undefined ? null : { cert: tls.cert, key: tls.key, clientCa: tls.client_ca ?? null },
+    tls:
+      tls === undefined
+        ? null
+        : { cert: tls.cert, key: tls.key, clientCa: tls.client_ca ?? null, clientAuth: tls.client_auth ?? 'require' },
     trustedProxies: section.trusted_proxies,
     limits: {
       headerBytes: limits.header_bytes,

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { REASONS } from '../model/reason.ts';
-import { PROOF_ALGORITHMS } from '../token/proof-key.ts';
+import { PROOF_ALGORITHMS } from '../token/dpop-proof.ts';
 import type { Refusal } from './refusal.ts';
 
 /** A refusal, ready to be written: the one way out for every request that is not forwarded. */

@@ -39,6 +39,7 @@ export class ClientConnection {
   #failure: Reason | null = null;
   /** Has had its last answer: what still arrives is not looked at. */
   #over = false;
+  #retired = false;
 
   constructor(socket: Duplex, handler: ConnectionHandler) {
     this.#socket = socket;
@@ -48,6 +49,11 @@ export class ClientConnection {
   /** A request is under way. */
   get busy(): boolean {
     return this.#exchange !== null;
+  }
+
+  /** Nothing more is taken. */
+  get over(): boolean {
+    return this.#over;
   }
 
   take(arrival: Arrival): void {
@@ -69,7 +75,7 @@ export class ClientConnection {
   next(): void {
     const over = this.#exchange;
     this.#exchange = null;
-    if (over?.response.lingers === true && !this.#socket.destroyed) {
+    if ((over?.response.lingers === true || (this.#retired && over !== null)) && !this.#socket.destroyed) {
       this.#over = true;
       over.request.resume();
       this.#handler.linger(this.#socket);
@@ -94,6 +100,13 @@ export class ClientConnection {
       this.#failure = reason;
       if (this.#exchange.bodyPending) this.#exchange.response.owner?.onBroken(reason);
     }
+  }
+
+  /** Nothing more is taken, and with what is under way the connection ends. */
+  retire(): void {
+    this.#over = true;
+    this.#retired = true;
+    this.#waiting.length = 0;
   }
 
   /** Nothing more is taken; what is under way goes on. */

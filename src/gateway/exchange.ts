@@ -66,6 +66,8 @@ export class Exchange implements ResponseOwner {
   wouldDeny: Reason | null = null;
   /** What the client is told of its rate limit, name and value in turn; null where there is none. */
   rateFields: readonly string[] | null = null;
+  /** The nonce that the next proof of the client should have (RFC 9449 §8.2); null: nothing new. */
+  proofNonce: string | null = null;
   forwarded = false;
   /** Let in, and answered by the gateway itself (the holder's own endpoints). */
   served = false;

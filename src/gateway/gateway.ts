@@ -4,6 +4,7 @@ import { problemAnswer } from './answer.ts';
 import { Assertions } from './assertions.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { ClientAddresses } from './client-address.ts';
+import { ClientCertificates } from './client-certificate.ts';
 import type { TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import { HeaderKinds } from './header-kinds.ts';
@@ -24,6 +25,7 @@ export class Gateway {
   readonly answers = new ResponseHeadReader();
   readonly buffers = new BodyBuffers();
   readonly addresses: ClientAddresses;
+  readonly certificates = new ClientCertificates();
   readonly ids = new IdSource();
   readonly upstreams: Upstreams;
   readonly assertions: Assertions | null;
@@ -64,6 +66,7 @@ export class Gateway {
     const answer = problemAnswer(refusal, exchange.requestId, exchange.head?.dpop === true);
     exchange.status = answer.status;
     if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
+    if (exchange.proofNonce !== null) answer.headers.push('dpop-nonce', exchange.proofNonce);
     // After a request that is malformed nobody can be sure where the next one begins.
     const last = exchange.bodyPending || this.draining || refusal.reason === 'request_malformed';
     if (last) answer.headers.push('connection', 'close');

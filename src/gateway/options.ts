@@ -49,6 +49,8 @@ export interface TlsMaterial {
   readonly cert: Buffer;
   readonly key: Buffer;
   readonly clientCa: Buffer | null;
+  /** With `clientCa`: whether a client without a certificate gets in. One with a wrong certificate never does. */
+  readonly clientAuth: 'require' | 'request';
 }
 
 export interface GenerationRules {

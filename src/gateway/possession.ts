@@ -11,6 +11,7 @@ import {
   readDpopProof,
   replayKeyOf,
 } from '../token/dpop-proof.ts';
+import type { DpopNonces } from './dpop-nonces.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { type ProofError, type Refusal, refuse } from './refusal.ts';
@@ -23,6 +24,8 @@ export interface PossessionOptions {
   readonly proofLifetimeMs: number;
   /** How far its time may lie ahead. */
   readonly clockSkewMs: number;
+  /** Null: proofs need no nonce of this server. */
+  readonly nonces: DpopNonces | null;
 }
 
 /**
@@ -43,6 +46,9 @@ export function checkPossession(
   if (certificateThumbprint === null && keyThumbprint === null) {
     return refuse('token_untrusted', 'The token is bound in a way that is not known here.');
   }
+  if (certificateThumbprint !== null && !showsCertificate(gateway, exchange, certificateThumbprint)) {
+    return refuse('token_untrusted', 'The token is bound to a client certificate that this connection has not shown.');
+  }
   if (keyThumbprint === null) {
     return presentedWithProof ? doubt('invalid_token', 'The token is not bound to a key: present it as Bearer.') : null;
   }
@@ -51,6 +57,16 @@ export function checkPossession(
     return doubt('invalid_token', 'The token is bound to a key: present it under the scheme DPoP, with a proof.');
   }
   return checkProof(gateway, exchange, principal, keyThumbprint);
+}
+
+/**
+ * RFC 8705 §3: the certificate of this very connection. Behind a proxy that ends TLS there is none, and the connection of one
+ * that asks for a decision is not that of the client.
+ */
+function showsCertificate(gateway: Gateway, { request, decisionOnly }: Exchange, thumbprint: string): boolean {
+  if (decisionOnly) return false;
+  const shown = gateway.certificates.thumbprint(request.socket, gateway.options.clock.now());
+  return shown !== null && equalTexts(shown, thumbprint);
 }
 
 /** RFC 9449 §4.3 in the order of what it costs: nobody without the token makes this process check a signature. */
@@ -63,10 +79,12 @@ async function checkProof(
   const { proofs, proofLifetimeMs, clockSkewMs } = gateway.options.possession;
   const proof = readProof(gateway, exchange);
   if ('reason' in proof) return proof;
-  if (!equalTexts(await keyThumbprintOf(proof), keyThumbprint)) {
+  if (!equalTexts(keyThumbprintOf(proof), keyThumbprint)) {
     return doubt('invalid_token', 'The token is bound to another key than that of the DPoP proof.');
   }
-  if (!(await isSignedByItsKey(proof))) return invalid('its signature is wrong');
+  const stale = await checkNonce(gateway, exchange, proof);
+  if (stale !== null) return stale;
+  if (!isSignedByItsKey(proof)) return invalid('its signature is wrong');
   // Time has passed, and whether it is still in time is part of whether it is remembered for long enough.
   const now = gateway.options.clock.now();
   const late = untimely(gateway, proof, now);
@@ -79,6 +97,17 @@ async function checkProof(
   // Meanwhile the token may have been revoked, or have come to its end.
   const over = gateway.streams.refusal({ tokenId: principal.tokenId, principal });
   return over === null ? null : refuse(over);
+}
+
+/** RFC 9449 §4.3, step 10, and §9. The client is told the next nonce in time, so that it is refused at most once. */
+async function checkNonce({ options }: Gateway, exchange: Exchange, proof: DpopProof): Promise<Refusal | null> {
+  const { nonces } = options.possession;
+  if (nonces === null) return null;
+  const now = options.clock.now();
+  const state = proof.nonce === null ? 'bad' : await nonces.judge(proof.nonce, now);
+  if (state === 'current') return null;
+  exchange.proofNonce = await nonces.current(now);
+  return state === 'old' ? null : doubt('use_dpop_nonce', 'The DPoP proof needs the nonce that this server gives out.');
 }
 
 /** Null where the store has no space left: what is not remembered could be used again. */

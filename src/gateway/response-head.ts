@@ -103,6 +103,7 @@ const DROPPED_FROM_TRAILERS: ReadonlySet<AnswerFieldKind> = new Set([
 export function ownFields(gateway: Gateway, exchange: Exchange): string[] {
   const fields = ['portcullis-request-id', exchange.requestId];
   if (exchange.rateFields !== null) fields.push(...exchange.rateFields);
+  if (exchange.proofNonce !== null) fields.push('dpop-nonce', exchange.proofNonce);
   const { principal } = exchange;
   if (principal === null) return fields;
   if (principal.supersededUntil !== null) {

@@ -1,19 +1,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { TLSSocket } from 'node:tls';
+import { type SecureContextOptions, TLSSocket } from 'node:tls';
 import { LIMITS } from '../base/limits.ts';
 import type { Reason } from '../model/reason.ts';
 import { problemAnswer, rawProblem } from './answer.ts';
 import { normaliseAddress } from './client-address.ts';
+import { showsBadCertificate } from './client-certificate.ts';
 import { ClientConnection, type ConnectionHandler } from './connection.ts';
 import { FastConnection, type FastLane } from './fast-connection.ts';
 import { Gateway } from './gateway.ts';
 import { GatewayResponse, tellClose, tellDrain } from './gateway-response.ts';
 import { handleRequest, handleUpgrade, refuseRequest } from './handle.ts';
 import { InactivityWatch } from './inactivity.ts';
-import type { GatewayOptions } from './options.ts';
+import type { GatewayOptions, TlsMaterial } from './options.ts';
 import { reasonOfParserFailure } from './parser-failure.ts';
 import { refuse } from './refusal.ts';
 import { responseOn } from './upgrade.ts';
@@ -46,12 +47,16 @@ export class TrafficServer {
   readonly #accepted = new Set<Socket>();
   /** What speaks HTTP: under TLS not the accepted connection itself, but what is inside. */
   readonly #sockets = new Set<Socket>();
+  /** Under TLS: connections in their handshake, by both their ends. */
+  readonly #handshakes = new Map<string, Socket>();
+  #clientCa: Buffer | null;
   readonly #quiet: InactivityWatch;
   readonly #dates = new DateText();
 
   constructor(options: GatewayOptions) {
     const gateway = new Gateway(options);
     this.gateway = gateway;
+    this.#clientCa = options.tls?.clientCa ?? null;
     this.#handler = {
       handle: ({ request, response, expectsContinue }) => handleRequest(gateway, request, response, expectsContinue),
       refuse: ({ request, response }, reason) => refuseRequest(gateway, request, response, reason),
@@ -117,6 +122,25 @@ export class TrafficServer {
     await this.gateway.upstreams.close();
   }
 
+  /**
+   * New handshakes use these; sessions of the old ones are not resumed, for their tickets were sealed with keys of that
+   * context. Where `client_ca` has changed, whoever was let in by the old one has to show a certificate again before the next
+   * request: connections end, those with a request under way when that is over. Throws where they cannot be used.
+   */
+  renewTls(tls: TlsMaterial): void {
+    if (!(this.#server instanceof TlsServer)) throw new TypeError('a listener without TLS has no certificates');
+    this.#server.setSecureContext(secureContext(tls));
+    const same = this.#clientCa === null || tls.clientCa === null || this.#clientCa.equals(tls.clientCa);
+    this.#clientCa = tls.clientCa;
+    if (same) return;
+    for (const socket of this.#handshakes.values()) socket.destroy();
+    for (const socket of this.#sockets) {
+      const connection = this.#connectionOf(socket);
+      connection.retire();
+      if (!connection.busy) void endSoon(socket, CLOSE_MS);
+    }
+  }
+
   #createServer(options: GatewayOptions): Server {
     const { limits, tls } = options;
     const http: ServerOptions<typeof IncomingMessage, typeof GatewayResponse> = {
@@ -139,11 +163,10 @@ export class TrafficServer {
         ? createServer(http)
         : createTlsServer({
             ...http,
-            cert: tls.cert,
-            key: tls.key,
-            minVersion: 'TLSv1.2',
+            ...secureContext(tls),
             handshakeTimeout: limits.headerTimeoutMs,
-            ...(tls.clientCa === null ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+            requestCert: tls.clientCa !== null,
+            rejectUnauthorized: tls.clientAuth === 'require',
           });
     // node drops what is past this count without a word (and a Content-Length with it): count and refuse instead.
     server.maxHeadersCount = 0;
@@ -154,7 +177,7 @@ export class TrafficServer {
   #listen(options: GatewayOptions): void {
     const server = this.#server;
     this.#listener.on('connection', (socket: Socket) => this.#onConnection(socket, options));
-    server.on('secureConnection', (socket: Socket) => this.#speaksHttp(socket));
+    server.on('secureConnection', (socket: TLSSocket) => this.#onSecure(socket));
     server.on('request', (request: IncomingMessage, response: GatewayResponse) =>
       this.#onRequest(request, response, false),
     );
@@ -180,7 +203,12 @@ export class TrafficServer {
       return;
     }
     track(this.#accepted, socket);
-    if (tls !== null) return;
+    if (tls !== null) {
+      const peer = endsOf(socket);
+      this.#handshakes.set(peer, socket);
+      socket.on('close', () => this.#handshakes.delete(peer));
+      return;
+    }
     this.#speaksHttp(socket);
     // A connection that brings nothing takes its place like a head that comes too slowly.
     const silent = setTimeout(() => {
@@ -200,6 +228,16 @@ export class TrafficServer {
     this.#fast.delete(socket);
     this.#server.emit('connection', socket);
     socket.emit('data', bytes);
+  }
+
+  #onSecure(socket: TLSSocket): void {
+    this.#handshakes.delete(endsOf(socket));
+    // Somebody who believes to be known is told so, as with `client_auth: require`.
+    if (showsBadCertificate(socket)) {
+      // What has come together with the end of the handshake is read all the same.
+      this.#connectionOf(socket).end();
+      socket.destroy();
+    } else this.#speaksHttp(socket);
   }
 
   #speaksHttp(socket: Socket): void {
@@ -224,7 +262,7 @@ export class TrafficServer {
 
   #onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const connection = this.#connectionOf(socket);
-    if (connection.busy) socket.destroy();
+    if (connection.busy || connection.over) socket.destroy();
     else connection.become(handleUpgrade(this.gateway, request, responseOn(request, socket), { socket, head }));
   }
 
@@ -302,6 +340,15 @@ class DateText {
     }
     return this.#text;
   }
+}
+
+/** What a connection and the TLS inside it have in common, while it is open. */
+function endsOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): string {
+  return `${localAddress} ${localPort} ${remoteAddress} ${remotePort}`;
+}
+
+function secureContext({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
+  return { cert, key, minVersion: 'TLSv1.2', ...(clientCa === null ? {} : { ca: clientCa }) };
 }
 
 function track(sockets: Set<Socket>, socket: Socket): void {

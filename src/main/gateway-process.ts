@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { AdminOptions } from '../admin/options.ts';
 import { type AdminServer, createAdminServer } from '../admin/server.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
@@ -8,7 +7,7 @@ import { systemClock } from '../base/clock.ts';
 import { type Diagnostic, formatDiagnostic } from '../base/diagnostic.ts';
 import type { AuditSinkConfig, Config } from '../config/config.ts';
 import { canonicalTarget } from '../gateway/canonical-path.ts';
-import type { TlsMaterial } from '../gateway/options.ts';
+import { DpopNonces } from '../gateway/dpop-nonces.ts';
 import { TrafficServer } from '../gateway/server.ts';
 import { UsageNotes } from '../gateway/usage.ts';
 import type { LifecycleContext } from '../lifecycle/context.ts';
@@ -26,6 +25,7 @@ import { foreignLifecycle } from './foreign-lifecycle.ts';
 import { configuredForeignTokens } from './foreign-tokens.ts';
 import { DRAINING, type ProcessView, viewOfAll, viewOfOne } from './gateway-view.ts';
 import { introspectedTokens } from './introspection.ts';
+import { ListenerCertificates } from './listener-certificates.ts';
 import { openStore } from './open-store.ts';
 import { createForeignOwnTokenService } from './own-foreign-token.ts';
 import { createOwnTokenService } from './own-token.ts';
@@ -41,7 +41,7 @@ import type { Siblings } from './workers/siblings.ts';
 export interface RunningGateway {
   readonly trafficUrl: string;
   readonly adminUrl: string;
-  /** Reads the policies again and reopens the audit files (SIGHUP). */
+  /** Reads policies and certificates again and reopens the audit files (SIGHUP). */
   reload(): Promise<void>;
   /** Stops accepting, finishes what is in flight, writes everything out. Safe to call twice. */
   close(graceMs?: number): Promise<void>;
@@ -167,8 +167,10 @@ async function start(
   const upstreams = upstreamOptions(config.upstreams, secrets);
   const assertion = assertionOptions(config.assertion, secrets, clock);
   await secrets.start();
+  const { tls } = config.listen;
+  const certificates = tls === null ? null : await ListenerCertificates.load(tls, { audit, metrics, log });
   const traffic = new TrafficServer({
-    tls: await readTls(config),
+    tls: certificates?.material ?? null,
     trustedProxies: config.listen.trustedProxies,
     limits: config.listen.limits,
     accept: config.tokens.accept,
@@ -179,7 +181,11 @@ async function start(
     generations,
     standing: (principal, whenUnavailable) => replication.standing(principal, whenUnavailable),
     isRevoked: (principal) => replication.marks.knows(principal),
-    possession: { proofs: store, ...config.tokens.dpop },
+    possession: {
+      proofs: store,
+      nonces: config.tokens.dpop.nonce === 'off' ? null : new DpopNonces(store, pepper),
+      ...config.tokens.dpop,
+    },
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
     rateLimits: {
@@ -227,6 +233,8 @@ async function start(
   const adminAddress = await named('admin', config.admin, admin.listen(config.admin.host, config.admin.port));
   undo.push(() => admin.close());
   const trafficAddress = await named('listen', config.listen, traffic.listen(config.listen.host, config.listen.port));
+  certificates?.watch((material) => traffic.renewTls(material));
+  undo.push(() => certificates?.close());
   let graceMs: number | undefined;
   undo.push(() => traffic.drain(graceMs));
   audit.record({
@@ -248,7 +256,7 @@ async function start(
       try {
         await audit.reopen();
       } finally {
-        await Promise.all([policy.reload(), secrets.look()]);
+        await Promise.all([policy.reload(), secrets.look(), certificates?.reload()]);
       }
     },
     close: (grace) => {
@@ -370,16 +378,6 @@ function storeChanged(state: 'lost' | 'restored', storeState: StoreState, metric
   storeState.audit?.record({ type: `store.${state}`, outcome: state === 'lost' ? 'failure' : 'success' });
   if (state === 'lost') log.error({}, 'the token store cannot be reached: requests that need it are refused');
   else log.info({}, 'the token store is back');
-}
-
-async function readTls(config: Config): Promise<TlsMaterial | null> {
-  const { tls } = config.listen;
-  if (tls === null) return null;
-  return {
-    cert: await readFile(tls.cert),
-    key: await readFile(tls.key),
-    clientCa: tls.clientCa === null ? null : await readFile(tls.clientCa),
-  };
 }
 
 /** An address that cannot be had is named as the configuration names it. */

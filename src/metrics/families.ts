@@ -184,6 +184,19 @@ export const FAMILIES = {
     type: 'counter',
     labels: ['server', 'result'],
   },
+  tlsReloads: {
+    name: 'portcullis_tls_reloads_total',
+    help: "Attempts to renew the listener's certificates; a failed one leaves those in force that were.",
+    type: 'counter',
+    labels: ['result'],
+  },
+  tlsCertificateExpires: {
+    name: 'portcullis_tls_certificate_expires_timestamp_seconds',
+    help: "When the listener's certificate ends, seconds since the epoch.",
+    type: 'gauge',
+    labels: [],
+    across: 'min',
+  },
   jwksRefreshes: {
     name: 'portcullis_jwks_refresh_total',
     help: 'Attempts to fetch the keys of a JWT issuer.',

@@ -32,5 +32,8 @@ export interface Metrics {
   policyInfo(version: string): void;
   policyReload(result: 'success' | 'failure'): void;
   introspection(server: string, result: IntrospectionResult): void;
+  tlsReload(result: 'success' | 'failure'): void;
+  /** End of the listener's certificate, milliseconds since the epoch. */
+  tlsCertificateExpires(at: number): void;
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void;
 }

@@ -55,6 +55,8 @@ class Recorder implements MetricsRecorder {
   readonly #policyReloads = new ScalarFamily(FAMILIES.policyReloads);
   readonly #policyInStep = new ScalarFamily(FAMILIES.policyInStep);
   readonly #introspections = new ScalarFamily(FAMILIES.introspections);
+  readonly #tlsReloads = new ScalarFamily(FAMILIES.tlsReloads);
+  readonly #tlsCertificateExpires = new ScalarFamily(FAMILIES.tlsCertificateExpires);
   readonly #jwksRefreshes = new ScalarFamily(FAMILIES.jwksRefreshes);
   readonly #decisionSeries = this.#decisionDuration.series('');
   readonly #cacheHit = this.#cacheHits.cell();
@@ -172,6 +174,16 @@ class Recorder implements MetricsRecorder {
     this.#introspections.cell(server, result).value += 1;
   }
 
+  tlsReload(result: 'success' | 'failure'): void {
+    for (const possible of RESULTS) this.#tlsReloads.cell(possible);
+    this.#tlsReloads.cell(result).value += 1;
+  }
+
+  tlsCertificateExpires(at: number): void {
+    for (const possible of RESULTS) this.#tlsReloads.cell(possible);
+    this.#tlsCertificateExpires.cell().value = at / 1000;
+  }
+
   jwksRefresh(issuer: string, result: 'success' | 'failure'): void {
     for (const possible of RESULTS) this.#jwksRefreshes.cell(issuer, possible);
     this.#jwksRefreshes.cell(issuer, result).value += 1;
@@ -206,6 +218,8 @@ class Recorder implements MetricsRecorder {
       this.#policyReloads,
       this.#policyInStep,
       this.#introspections,
+      this.#tlsReloads,
+      this.#tlsCertificateExpires,
       this.#jwksRefreshes,
     ].map((family) => family.collect());
     const node = (await this.#defaults?.collect()) ?? [];

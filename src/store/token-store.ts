@@ -4,6 +4,7 @@ import type { ChangeLog } from './change-log.ts';
 import type { MarkStore } from './mark-store.ts';
 import type { ProofMemory } from './proof-memory.ts';
 import type { RateCounter } from './rate-counter.ts';
+import type { SharedKeys } from './shared-keys.ts';
 
 /**
  * The store's contract, split by privilege: the data plane holds a reader, the lifecycle a writer.
@@ -124,7 +125,8 @@ export interface Store
     ChangeLog,
     MarkStore,
     RateCounter,
-    ProofMemory {
+    ProofMemory,
+    SharedKeys {
   readonly kind: 'embedded' | 'redis';
   /** One cheap round trip, bounded in time. Throws `store_unavailable`. */
   ping(): Promise<void>;

@@ -1,14 +1,31 @@
-import { calculateJwkThumbprint, compactVerify, importJWK, type JWK } from 'jose';
-import { sha256 } from '../base/encoding.ts';
+import { hash, type KeyObject } from 'node:crypto';
+import { decodeBase64url } from '../base/base64url.ts';
+import { readPublicJwk } from '../base/jwk-set.ts';
+import type { JwsAlgorithm } from '../base/jws-algorithm.ts';
 import { LIMITS } from '../base/limits.ts';
 import { err, ok, type Result } from '../base/result.ts';
-import { readProofKey } from './proof-key.ts';
+import { isJsonObject, type JsonObject, type JsonValue, memberOf, parseStrictJson } from '../base/strict-json.ts';
+import { verifySignature } from './verify-signature.ts';
 
-/** A DPoP proof (RFC 9449 §4.2) of the right form. What it says is not proven before `isSignedBy` has said so. */
+/** The closed list: asymmetric algorithms only, no `none` and no HMAC (RFC 9449 §4.2, §11.6). */
+export const PROOF_ALGORITHMS = [
+  'ES256',
+  'ES384',
+  'ES512',
+  'Ed25519',
+  'EdDSA',
+  'PS256',
+  'PS384',
+  'PS512',
+  'RS256',
+] as const satisfies readonly JwsAlgorithm[];
+
+/** A DPoP proof (RFC 9449 §4.2) of the right form. What it says is not proven before `isSignedByItsKey` has said so. */
 export interface DpopProof {
-  readonly text: string;
-  readonly alg: string;
-  readonly key: JWK;
+  readonly algorithm: JwsAlgorithm;
+  readonly key: KeyObject;
+  readonly signingInput: Buffer;
+  readonly signature: Buffer;
   readonly jti: string;
   readonly htm: string;
   readonly htu: string;
@@ -19,7 +36,8 @@ export interface DpopProof {
   readonly nonce: string | null;
 }
 
-const SEGMENTS = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
+/** Members of private and symmetric keys (RFC 7518 §6.2.2, §6.3.2, §6.4, RFC 8037 §2). */
+const SECRET_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 
 /** Latest time that a number of milliseconds can tell exactly, seconds. */
 const LAST_SECOND = Number.MAX_SAFE_INTEGER / 1000;
@@ -30,47 +48,66 @@ const LAST_SECOND = Number.MAX_SAFE_INTEGER / 1000;
  */
 export function readDpopProof(text: string): Result<DpopProof, string> {
   if (text.length > LIMITS.proofBytes) return err(`it is longer than ${LIMITS.proofBytes} bytes`);
-  const [, protectedHeader = '', payload = '', signature = ''] = SEGMENTS.exec(text) ?? [];
-  const header = objectIn(protectedHeader);
-  const claims = objectIn(payload);
-  if (header === null || claims === null || !isCanonical(signature)) return err('it is not one JWT');
+  const [first = '', second = '', third = '', ...more] = text.split('.');
+  const header = objectIn(first);
+  const claims = objectIn(second);
+  const signature = third === '' ? null : decodeBase64url(third);
+  if (header === null || claims === null || signature === null || more.length > 0) return err('it is not one JWT');
+  const signer = readSigner(header);
+  if (!signer.ok) return signer;
+  const said = readClaims(claims);
+  if (!said.ok) return said;
+  const signingInput = Buffer.from(text.slice(0, text.lastIndexOf('.')), 'latin1');
+  return ok({ ...signer.value, ...said.value, signingInput, signature });
+}
+
+function readSigner(header: JsonObject): Result<Pick<DpopProof, 'algorithm' | 'key'>, string> {
   // What makes it a proof and no other JWT (RFC 8725 §3.11).
-  if (header['typ'] !== 'dpop+jwt') return err('its typ is not dpop+jwt');
-  if (header['crit'] !== undefined || header['b64'] !== undefined) return err('it has extensions that are not known');
-  const { alg } = header;
-  if (typeof alg !== 'string') return err('it has no alg');
-  const key = readProofKey(header['jwk'], alg);
-  if (!key.ok) return key;
-  const { jti, htm, htu, iat, ath, nonce } = claims;
+  if (memberOf(header, 'typ') !== 'dpop+jwt') return err('its typ is not dpop+jwt');
+  if (memberOf(header, 'crit') !== undefined || memberOf(header, 'b64') !== undefined) {
+    return err('it has extensions that are not known');
+  }
+  const alg = memberOf(header, 'alg');
+  const algorithm = PROOF_ALGORITHMS.find((name) => name === alg);
+  if (algorithm === undefined) return err('its algorithm is not one of those that are taken');
+  const jwk = memberOf(header, 'jwk');
+  if (!isJsonObject(jwk)) return err('it has no jwk');
+  if (SECRET_MEMBERS.some((name) => memberOf(jwk, name) !== undefined)) return err('its jwk holds a secret');
+  const read = readPublicJwk(jwk, [algorithm]);
+  if (!read.ok) return err(`its jwk ${read.error}`);
+  return read.value === null ? err('its jwk is not a key of its algorithm') : ok({ algorithm, key: read.value.key });
+}
+
+type ProofClaims = Pick<DpopProof, 'jti' | 'htm' | 'htu' | 'issuedAt' | 'ath' | 'nonce'>;
+
+function readClaims(claims: JsonObject): Result<ProofClaims, string> {
+  const claim = (name: string): JsonValue | undefined => memberOf(claims, name);
+  const [jti, htm, htu, iat] = ['jti', 'htm', 'htu', 'iat'].map(claim);
+  const [ath, nonce] = [claim('ath') ?? null, claim('nonce') ?? null];
   if (typeof jti !== 'string' || jti === '' || jti.length > LIMITS.proofIdChars) {
     return err(`its jti is not a text of 1 to ${LIMITS.proofIdChars} characters`);
   }
   if (typeof htm !== 'string' || typeof htu !== 'string') return err('its htm or htu is missing');
   if (typeof iat !== 'number' || !(iat >= 0 && iat <= LAST_SECOND)) return err('its iat is not a time');
-  if (!isTextOrAbsent(ath) || !isTextOrAbsent(nonce)) return err('its ath or nonce is not a text');
-  const said = { jti, htm, htu, issuedAt: Math.floor(iat * 1000), ath: ath ?? null, nonce: nonce ?? null };
-  return ok({ text, alg, key: key.value, ...said });
+  if (!isTextOrNull(ath) || !isTextOrNull(nonce)) return err('its ath or nonce is not a text');
+  return ok({ jti, htm, htu, issuedAt: Math.floor(iat * 1000), ath, nonce });
 }
 
 /** The RFC 7638 thumbprint of the proof's key, as `jkt` has it (RFC 9449 §6.1). */
-export function keyThumbprintOf(proof: DpopProof): Promise<string> {
-  return calculateJwkThumbprint(proof.key, 'sha256');
+export function keyThumbprintOf({ key }: DpopProof): string {
+  // Only the members that make the key, in their one spelling, and here in the order of §3.3.
+  const { crv, e, kty, n, x, y } = key.export({ format: 'jwk' });
+  return hash('sha256', JSON.stringify({ crv, e, kty, n, x, y }), 'base64url');
 }
 
-/** Whether the key that the proof names has signed it (RFC 9449 §4.3, step 7). Never rejects. */
-export async function isSignedByItsKey({ text, alg, key }: DpopProof): Promise<boolean> {
-  try {
-    await compactVerify(text, await importJWK(key, alg), { algorithms: [alg] });
-    return true;
-  } catch {
-    // A point that is not on its curve fails to be imported.
-    return false;
-  }
+/** Whether the key that the proof names has signed it (RFC 9449 §4.3, step 7). */
+export function isSignedByItsKey({ algorithm, key, signingInput, signature }: DpopProof): boolean {
+  return verifySignature(algorithm, key, signingInput, signature);
 }
 
 /** What `ath` of a proof for this token has to be (RFC 9449 §4.2). */
 export function accessTokenHash(token: string): string {
-  return sha256(token).toString('base64url');
+  return hash('sha256', token, 'base64url');
 }
 
 /** Under which a proof is remembered: a `jti` is unique among those of one key. */
@@ -78,22 +115,12 @@ export function replayKeyOf(keyThumbprint: string, { jti }: DpopProof): string {
   return `${keyThumbprint}.${jti}`;
 }
 
-function objectIn(segment: string): Readonly<Record<string, unknown>> | null {
-  if (segment === '' || !isCanonical(segment)) return null;
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(segment, 'base64url'));
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : null;
-  } catch {
-    return null;
-  }
+function objectIn(segment: string): JsonObject | null {
+  const bytes = decodeBase64url(segment);
+  const parsed = bytes === null ? null : parseStrictJson(bytes);
+  return parsed?.ok === true && isJsonObject(parsed.value) ? parsed.value : null;
 }
 
-/** The one spelling of its bytes: no stray bits at its end. */
-function isCanonical(segment: string): boolean {
-  return Buffer.from(segment, 'base64url').toString('base64url') === segment;
-}
-
-function isTextOrAbsent(value: unknown): value is string | undefined {
-  return value === undefined || typeof value === 'string';
+function isTextOrNull(value: JsonValue): value is string | null {
+  return value === null || typeof value === 'string';
 }

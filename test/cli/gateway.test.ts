@@ -182,6 +182,17 @@ describe('portcullis token', { timeout: 180_000 }, () => {
     expect([one.status, one.stdout]).toEqual([0, expect.stringMatching(`^token ${id} revoked at \\S+Z\n$`)]);
   });
 
+  it('binds a token to a key and a certificate, as OpenSSL prints its thumbprint', async () => {
+    const hex = 'A1:25:55:64:40:52:39:44:A1:C1:25:8E:54:DF:27:EC:88:39:38:25:5C:04:ED:16:FC:24:05:53:25:9C:ED:EF';
+    const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I';
+    const args = [...issue, '--bound-to-jkt', jkt, '--bound-to-certificate', hex, '--json'];
+    const { status, stdout } = await portcullis(args, { cwd, env });
+    const x5t = Buffer.from(hex.replaceAll(':', ''), 'hex').toString('base64url');
+    expect([status, JSON.parse(stdout)]).toMatchObject([0, { bound_to: { jkt, 'x5t#S256': x5t } }]);
+    const wrong = await portcullis([...issue, '--bound-to-jkt', 'short'], { cwd, env });
+    expect([wrong.status, wrong.stderr]).toMatchObject([2, expect.stringContaining('Expected a SHA-256')]);
+  });
+
   it('prints every reason of a refusal', async () => {
     const args = ['token', 'issue', '--name', 'x', '--owner', 'y', '--class', 'service', '--scopes', 'billing:read'];
     const { status, stdout, stderr } = await portcullis([...args, '--ttl', '400d'], { cwd, env });

@@ -58,7 +58,7 @@ describe('a configuration of two keys', () => {
         ],
         expiryWarningMs: 604_800_000,
         pepper: null,
-        dpop: { proofLifetimeMs: 60_000, clockSkewMs: 5000 },
+        dpop: { nonce: 'off', proofLifetimeMs: 60_000, clockSkewMs: 5000 },
       },
       upstreams: new Map([
         [
@@ -374,6 +374,7 @@ describe('TLS', () => {
       cert: join(folder, 'one.crt'),
       key: join(folder, 'one.key'),
       clientCa: join(folder, 'one.crt'),
+      clientAuth: 'require',
     });
   });
 
@@ -387,6 +388,12 @@ describe('TLS', () => {
     ]);
     expect(await errors('listen: { tls: { cert: one.crt, key: two.key } }')).toEqual([
       `1:38: listen.tls.key: ${join(folder, 'two.key')} does not belong to cert`,
+    ]);
+    expect(await errors('listen: { tls: { cert: one.crt, key: one.key, client_ca: text } }')).toEqual([
+      `1:58: listen.tls.client_ca: ${join(folder, 'text')} holds no certificate in PEM`,
+    ]);
+    expect(await errors('listen: { tls: { cert: one.crt, key: one.key, client_auth: request } }')).toEqual([
+      '1:60: listen.tls.client_auth: is of no use without client_ca',
     ]);
     expect(await errors('listen: { tls: { cert: one.crt } }')).toEqual(['1:16: missing key "key" in listen.tls']);
   });

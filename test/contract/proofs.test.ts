@@ -53,6 +53,15 @@ describe.each(STORE_KINDS)('proofs in the $name store', (kind) => {
     expect(await store.rememberProof('{a}\0\n', HOUR_MS)).toBe(false);
   });
 
+  it('have a key beside them that every instance shares, and another one of another name', async () => {
+    const other = await data.open();
+    const keys = await Promise.all([store.sharedKey('a'), other.sharedKey('a'), store.sharedKey('b')]);
+    expect(keys[0]).toHaveLength(32);
+    expect(keys[1]).toEqual(keys[0]);
+    expect(keys[2]).not.toEqual(keys[0]);
+    expect(await other.sharedKey('b')).toEqual(keys[2]);
+  });
+
   it('fail with a fault once the store is closed', async () => {
     await store.close();
     await expect((async () => await store.rememberProof('a', HOUR_MS))()).rejects.toMatchObject({

@@ -1,7 +1,12 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import * as oauth from 'oauth4webapi';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ProofKey } from '../support/dpop-proof.ts';
 import { TestGateway } from '../support/gateway.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { TestUpstream } from '../support/upstream.ts';
 
 const POLICY = `api: orders
@@ -205,5 +210,163 @@ describe('the URI of a proof behind a proxy', () => {
     expect(await call(open, `${open.url}/orders`)).toBe(200);
     for (const gateway of [behind, open]) await gateway.close();
     await upstream.close();
+  });
+});
+
+describe('a decision for another proxy', () => {
+  it('takes the proof of the request that the proxy was sent, and of no other', async () => {
+    const upstream = await TestUpstream.start();
+    const gateway = await TestGateway.start({
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { listen: '{ host: 127.0.0.1, port: 0, trusted_proxies: [127.0.0.0/8] }' },
+    });
+    const key = await ProofKey.generate();
+    const { token } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const ask = async (method: string, url: string) => {
+      const answer = await gateway.call('/.portcullis/authz', {
+        headers: {
+          authorization: `DPoP ${token}`,
+          dpop: await key.proof({ method, url, token }),
+          'x-forwarded-for': '192.0.2.1',
+          'x-forwarded-proto': 'https',
+          'x-forwarded-host': 'api.example.com',
+          'x-forwarded-method': 'GET',
+          'x-forwarded-uri': '/orders/7?a=b',
+        },
+      });
+      return answer.status;
+    };
+    expect(await ask('GET', 'https://api.example.com/orders/7')).toBe(200);
+    expect(await ask('POST', 'https://api.example.com/orders/7')).toBe(401);
+    expect(await ask('GET', 'https://api.example.com/orders/8')).toBe(401);
+    expect(await ask('GET', `${gateway.url}/.portcullis/authz`)).toBe(401);
+    expect((await gateway.call('/.portcullis/authz', { token })).status).not.toBe(200);
+    await gateway.close();
+    await upstream.close();
+  });
+});
+
+describe('a JWT of an issuer that is bound to a key (cnf.jkt)', () => {
+  it('needs proofs as a token of the gateway does, and is no bearer token', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'portcullis-dpop-'));
+    const issuer = await generateKeyPair('ES256', { extractable: true });
+    const jwks = { keys: [{ ...(await exportJWK(issuer.publicKey)), kid: 'k', alg: 'ES256' }] };
+    await writeFile(join(folder, 'jwks.json'), JSON.stringify(jwks));
+    const upstream = await TestUpstream.start();
+    const gateway = await TestGateway.start({
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: {
+        issuers: `[ { issuer: "https://issuer.example", audience: orders, jwks_file: ${join(folder, 'jwks.json')}, algorithms: [ES256] } ]`,
+      },
+    });
+    const dpop = oauth.DPoP({}, await oauth.generateKeyPair('Ed25519', { extractable: true }));
+    const jwt = async (cnf: object | undefined) =>
+      new SignJWT({ scope: 'orders:read', ...(cnf === undefined ? {} : { cnf }) })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: 'k' })
+        .setIssuer('https://issuer.example')
+        .setAudience('orders')
+        .setSubject('alice')
+        .setJti(crypto.randomUUID())
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(issuer.privateKey);
+    const send = async (token: string) => {
+      const url = new URL(`${gateway.url}/orders`);
+      const options = { DPoP: dpop, [oauth.allowInsecureRequests]: true };
+      try {
+        return (await oauth.protectedResourceRequest(token, 'GET', url, new Headers(), null, options)).status;
+      } catch (error) {
+        return error instanceof oauth.WWWAuthenticateChallengeError ? error.status : error;
+      }
+    };
+    const bound = await jwt({ jkt: await dpop.calculateThumbprint() });
+    expect([await send(bound), await send(bound)]).toEqual([200, 200]);
+    expect((await gateway.call('/orders', { token: bound })).problem?.reason).toBe('token_untrusted');
+    expect(await send(await jwt({ jkt: (await ProofKey.generate()).thumbprint }))).toBe(401);
+    expect(await send(await jwt({ 'x5t#S256': 'A'.repeat(43) }))).toBe(401);
+    const unbound = await jwt(undefined);
+    expect(await send(unbound)).toBe(401);
+    expect((await gateway.call('/orders', { token: unbound })).status).toBe(200);
+    expect(upstream.seen.map(({ headers }) => headers['portcullis-subject'])).toEqual(['alice', 'alice', 'alice']);
+
+    // Revoked here, it is refused with the best of proofs.
+    const { jti } = JSON.parse(Buffer.from(bound.split('.')[1] ?? '', 'base64url').toString()) as { jti: string };
+    const body = { jti, issuer: 'https://issuer.example', reason: 'test' };
+    expect((await gateway.admin('POST', '/v1/revocations', body)).status).toBe(200);
+    expect(await send(bound)).toBe(401);
+    await gateway.close();
+    await upstream.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+});
+
+describe('tokens.dpop.nonce: required', () => {
+  let redis: RedisServer;
+  let upstream: TestUpstream;
+  let gateways: TestGateway[] = [];
+
+  beforeAll(async () => {
+    [redis, upstream] = await Promise.all([startRedis(), TestUpstream.start()]);
+    const options = {
+      upstreams: { orders: upstream.url },
+      policies: { 'orders.yaml': POLICY },
+      config: { store: `{ kind: redis, url: "${redis.url}", key_prefix: n }`, tokens: '{ dpop: { nonce: required } }' },
+    };
+    gateways = [await TestGateway.start(options), await TestGateway.start(options)];
+  });
+  afterAll(async () => {
+    for (const gateway of gateways) await gateway.close();
+    await Promise.all([redis.stop(), upstream.close()]);
+  });
+
+  it('is learned by a client from its first refusal, and good at every replica (RFC 9449 §9)', async () => {
+    const [first, second] = gateways as [TestGateway, TestGateway];
+    const dpop = oauth.DPoP({}, await oauth.generateKeyPair('ES256', { extractable: true }));
+    const { token } = await first.issue({ bound_to: { jkt: await dpop.calculateThumbprint() } });
+    const send = (gateway: TestGateway) =>
+      oauth.protectedResourceRequest(token, 'GET', new URL(`${gateway.url}/orders`), new Headers(), null, {
+        DPoP: dpop,
+        [oauth.allowInsecureRequests]: true,
+      });
+    const refused = await send(first).catch((error: unknown) => error);
+    expect(oauth.isDPoPNonceError(refused)).toBe(true);
+    expect(refused).toMatchObject({ status: 401 });
+    for (const _again of [1, 2]) expect((await send(first)).status).toBe(200);
+    expect(upstream.seen).toHaveLength(2);
+
+    const key = await ProofKey.generate();
+    const { token: other } = await first.issue({ bound_to: { jkt: key.thumbprint } });
+    const call = async (gateway: TestGateway, nonce: unknown) =>
+      gateway.call('/orders', {
+        headers: {
+          authorization: `DPoP ${other}`,
+          dpop: await key.proof({ url: `${gateway.url}/orders`, token: other }, { claims: { nonce } }),
+        },
+      });
+    const told = await call(first, undefined);
+    const nonce = told.headers['dpop-nonce'];
+    expect(nonce).toMatch(/^[A-Za-z0-9_-]{27}$/);
+    expect(told.headers['www-authenticate']).toMatch(/^DPoP realm="portcullis", error="use_dpop_nonce"/);
+    const answers = [await call(first, nonce), await call(second, nonce)];
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    for (const wrong of ['', 'made-up', `${String(nonce).slice(0, -2)}AA`]) {
+      const answer = await call(second, wrong);
+      expect([wrong, answer.status, answer.problem?.reason]).toEqual([wrong, 401, 'token_untrusted']);
+      expect(answer.headers['dpop-nonce']).toMatch(/^[A-Za-z0-9_-]{27}$/);
+    }
+  });
+
+  it('is not told to whoever has not the key: without it nothing is to be had with one', async () => {
+    const [gateway] = gateways as [TestGateway];
+    const [key, attacker] = [await ProofKey.generate(), await ProofKey.generate()];
+    const { token } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const proof = await attacker.proof({ url: `${gateway.url}/orders`, token });
+    const answer = await gateway.call('/orders', { headers: { authorization: `DPoP ${token}`, dpop: proof } });
+    expect([answer.status, answer.headers['dpop-nonce']]).toEqual([401, undefined]);
+    // A bearer token needs neither.
+    const { token: plain } = await gateway.issue();
+    expect((await gateway.call('/orders', { token: plain })).status).toBe(200);
   });
 });

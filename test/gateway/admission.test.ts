@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AuditLog } from '../../src/audit/audit-log.ts';
 import { systemClock } from '../../src/base/clock.ts';
+import { DpopNonces } from '../../src/gateway/dpop-nonces.ts';
 import type { GatewayOptions } from '../../src/gateway/options.ts';
 import { TrafficServer } from '../../src/gateway/server.ts';
 import { createLogger } from '../../src/metrics/log.ts';
@@ -45,6 +46,7 @@ describe('the data plane', () => {
   let authenticate: () => AuthenticationOutcome | Promise<AuthenticationOutcome>;
   let policy: GatewayOptions['policy'];
   let countRate: RateCounter['countRate'];
+  let nonces: DpopNonces | null;
   let rememberProof: ProofMemory['rememberProof'];
   let isRevoked: GatewayOptions['isRevoked'];
 
@@ -59,6 +61,7 @@ describe('the data plane', () => {
     isRevoked = () => {
       throw new Error('nobody asks this about a token of this gateway');
     };
+    nonces = null;
     server = new TrafficServer({
       tls: null,
       trustedProxies: [],
@@ -77,6 +80,9 @@ describe('the data plane', () => {
         proofs: { rememberProof: (key, keepMs) => rememberProof(key, keepMs) },
         proofLifetimeMs: 60_000,
         clockSkewMs: 0,
+        get nonces() {
+          return nonces;
+        },
       },
       expiryWarningMs: 0,
       upstreams: new Map([
@@ -320,6 +326,31 @@ describe('the data plane', () => {
     answer.resolve(true);
     expect(await request).toEqual(expected);
     expect(upstream.connections).toHaveLength(expected.status === 200 ? 1 : 0);
+  });
+
+  it('tells the next nonce with an answer in time, and takes no proof without one (RFC 9449 §8.2, §11.3)', async () => {
+    const key = await ProofKey.generate();
+    const confirmation = { keyThumbprint: key.thumbprint, certificateThumbprint: null };
+    authenticate = () => {
+      const outcome = holder();
+      return outcome.ok ? { ...outcome, principal: { ...outcome.principal, confirmation } } : outcome;
+    };
+    rememberProof = () => true;
+    nonces = new DpopNonces({ sharedKey: () => Buffer.alloc(32, 1) }, null);
+    const send = async (nonce: string | undefined, path = '/mine') => {
+      const proof = await key.proof({ url: `http://a${path}`, token: 's' }, { claims: { nonce } });
+      const fields = `Host: a\r\nAuthorization: DPoP s\r\nDPoP: ${proof}\r\nConnection: close`;
+      const { text } = await sendRaw(port, `GET ${path} HTTP/1.1\r\n${fields}\r\n\r\n`);
+      return [statusOf(text), /^dpop-nonce: (.*)$/im.exec(text)?.[1]?.trim()];
+    };
+    // Not across the end of a minute: what is current has to stay so for the length of the test.
+    while (Date.now() % 60_000 > 55_000) await new Promise((resolve) => setTimeout(resolve, 100));
+    const current = await nonces.current(Date.now());
+    const old = await nonces.current(Date.now() - 60_000);
+    expect(await send(current)).toEqual([200, undefined]);
+    expect(await send(old)).toEqual([200, current]);
+    expect(await send(await nonces.current(Date.now() - 120_000))).toEqual([401, current]);
+    expect(await send(undefined)).toEqual([401, current]);
   });
 
   it('passes nothing on when whether a proof was used before cannot be said', async () => {

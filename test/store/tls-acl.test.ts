@@ -220,6 +220,7 @@ async function everyOperation(store: Store): Promise<void> {
   await store.remember(record.id, 'f', 'v', NOW);
   await store.release(record.id);
   expect((await store.countRate(record.id, 1, 1000)).count).toBe(1);
+  expect(await store.sharedKey('k')).toHaveLength(32);
   expect(await store.rememberProof(record.id, 1000)).toBe(true);
   await store.saveCheckpoint({ chain: 'c', seq: 1, hash: 'h', time: NOW });
   expect((await store.lastCheckpoint('c'))?.seq).toBe(1);

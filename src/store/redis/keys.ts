@@ -68,6 +68,11 @@ export class Keys {
     return `${this.#prefix}:proof:${sha256(key).toString('base64url')}`;
   }
 
+  /** A secret that the processes share. */
+  shared(name: string): string {
+    return `${this.#prefix}:key:${name}`;
+  }
+
   checkpoint(chain: string): string {
     return `${this.#prefix}:checkpoint:${chain}`;
   }

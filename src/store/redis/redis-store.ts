@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { Fault } from '../../model/fault.ts';
 import type { RevocationMark } from '../../model/revocation-mark.ts';
 import type { TokenRecord } from '../../model/token-record.ts';
 import { Availability } from '../availability.ts';
@@ -6,6 +8,7 @@ import { answerEnds, claimEnds } from '../idempotency-hold.ts';
 import type { PutMark } from '../mark-store.ts';
 import { OwnChanges } from '../own-changes.ts';
 import type { RateCount } from '../rate-counter.ts';
+import { SHARED_KEY_BYTES } from '../shared-keys.ts';
 import type {
   AuditCheckpoint,
   RememberedAnswer,
@@ -248,6 +251,16 @@ class RedisStore implements Store {
     return this.#timed('remember_proof', async () => {
       const name = this.#keys.proof(key);
       return (await this.#link.run((redis) => redis.set(name, '1', 'PX', keepMs, 'NX'))) === 'OK';
+    });
+  }
+
+  sharedKey(name: string): Promise<Buffer> {
+    return this.#timed('shared_key', async () => {
+      const candidate = randomBytes(SHARED_KEY_BYTES).toString('hex');
+      const kept = await this.#link.run((redis) => redis.keepSharedKey(this.#keys.shared(name), candidate));
+      const key = Buffer.from(kept, 'hex');
+      if (key.length !== SHARED_KEY_BYTES) throw new Fault('internal', `the key ${name} in the store is damaged`);
+      return key;
     });
   }
 

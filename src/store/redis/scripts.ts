@@ -253,6 +253,14 @@ const COUNT_RATE = `
   return { redis.call('HINCRBY', KEYS[1], 'count', ARGV[1]), ends - now }
 `;
 
+/** candidate → the key that stands there, which is the candidate where there was none */
+const KEEP_SHARED_KEY = `
+  local stands = redis.call('HGET', KEYS[1], 'key')
+  if stands then return stands end
+  redis.call('HSET', KEYS[1], 'key', ARGV[1])
+  return ARGV[1]
+`;
+
 export const SCRIPTS = {
   createToken: { numberOfKeys: 1, lua: CREATE },
   replaceToken: { numberOfKeys: 1, lua: REPLACE },
@@ -262,6 +270,7 @@ export const SCRIPTS = {
   claimAnswer: { numberOfKeys: 1, lua: CLAIM },
   rememberAnswer: { numberOfKeys: 1, lua: REMEMBER },
   releaseAnswer: { numberOfKeys: 1, lua: RELEASE },
+  keepSharedKey: { numberOfKeys: 1, lua: KEEP_SHARED_KEY },
   saveAuditCheckpoint: { numberOfKeys: 1, lua: SAVE_CHECKPOINT },
   appendChange: { numberOfKeys: 1, lua: APPEND_CHANGE },
   replaceAndAppend: { numberOfKeys: 2, lua: REPLACE_AND_APPEND },
@@ -303,6 +312,7 @@ declare module 'ioredis' {
     claimAnswer(key: string, now: Text, ends: Text, fingerprint: string): Result<(string | null)[], Context>;
     rememberAnswer(key: string, now: Text, ends: Text, fingerprint: string, value: string): Result<number, Context>;
     releaseAnswer(key: string): Result<number, Context>;
+    keepSharedKey(key: string, candidate: string): Result<string, Context>;
     saveAuditCheckpoint(key: string, seq: Text, hash: string, time: Text): Result<number, Context>;
     appendChange(log: string, ...args: AppendArgs): Result<string, Context>;
     replaceAndAppend(key: string, log: string, ...args: ReplaceAndAppendArgs): Result<string, Context>;

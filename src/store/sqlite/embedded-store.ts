@@ -24,7 +24,7 @@ import { CheckpointTable } from './checkpoint-table.ts';
 import { IdempotencyTable } from './idempotency-table.ts';
 import { MarkTable } from './mark-table.ts';
 import { type EmbeddedDatabase, openDatabase } from './open-database.ts';
-import { ProofTable } from './proof-table.ts';
+import { ProofFile } from './proof-file.ts';
 import { RateCounts } from './rate-counts.ts';
 import { sqliteFault } from './sqlite-fault.ts';
 import { TokenTable } from './token-table.ts';
@@ -62,7 +62,7 @@ class EmbeddedStore implements Store {
   readonly #checkpoints: CheckpointTable;
   readonly #idempotency: IdempotencyTable;
   readonly #rates: RateCounts;
-  readonly #proofs: ProofTable;
+  readonly #proofs: ProofFile;
   readonly countsRates = true;
   readonly #availability: Availability;
   readonly #observe: StoreObserver | undefined;
@@ -77,7 +77,7 @@ class EmbeddedStore implements Store {
     this.#checkpoints = new CheckpointTable(database.durable);
     this.#idempotency = new IdempotencyTable(database.durable);
     this.#rates = new RateCounts(options.path);
-    this.#proofs = new ProofTable(options.path);
+    this.#proofs = new ProofFile(options.path);
     this.#availability = new Availability(options.listen);
     this.#observe = options.observe;
   }
@@ -204,6 +204,10 @@ class EmbeddedStore implements Store {
 
   rememberProof(key: string, keepMs: number): boolean {
     return this.#timed('remember_proof', () => this.#proofs.remember(key, keepMs));
+  }
+
+  sharedKey(name: string): Buffer {
+    return this.#timed('shared_key', () => this.#proofs.sharedKey(name));
   }
 
   async ping(): Promise<void> {

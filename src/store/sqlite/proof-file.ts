@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { sha256 } from '../../base/encoding.ts';
 import { Fault } from '../../model/fault.ts';
+import { SHARED_KEY_BYTES } from '../shared-keys.ts';
 import { SQLITE_BUSY, sqliteCode, sqliteFault } from './sqlite-fault.ts';
 
 /** How long a proof waits for another process's, milliseconds. It blocks this process meanwhile. */
@@ -21,6 +23,10 @@ const SCHEMA = `
     ends_at INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS proof_end ON proof (ends_at);
+  CREATE TABLE IF NOT EXISTS shared_key (
+    name TEXT PRIMARY KEY NOT NULL,
+    key BLOB NOT NULL
+  ) STRICT, WITHOUT ROWID;
 `;
 
 /** What is over counts as never heard of. */
@@ -34,8 +40,11 @@ interface OpenFile {
   readonly sweep: StatementSync;
 }
 
-/** The proofs that all processes on one folder have seen: `proofs.db` in it, made with the first one. */
-export class ProofTable {
+/**
+ * The proofs that all processes on one folder have seen, and the keys that they share: `proofs.db` in it, made with the first
+ * of either.
+ */
+export class ProofFile {
   readonly #file: string;
   #open: OpenFile | null = null;
   #proofs = 0;
@@ -46,22 +55,40 @@ export class ProofTable {
   }
 
   remember(key: string, keepMs: number): boolean {
-    if (this.#closed) throw new Fault('store_unavailable', `${this.#file}: the store is closed`);
-    try {
-      this.#open ??= this.#prepare();
+    return this.#use(({ sweep, remember }) => {
       const now = Date.now();
       this.#proofs += 1;
-      if (this.#proofs % PROOFS_PER_SWEEP === 0) this.#open.sweep.run(now);
-      return this.#open.remember.run({ key: sha256(key), now, keep: keepMs }).changes === 1;
-    } catch (error) {
-      throw sqliteFault(error, this.#file);
-    }
+      if (this.#proofs % PROOFS_PER_SWEEP === 0) sweep.run(now);
+      return remember.run({ key: sha256(key), now, keep: keepMs }).changes === 1;
+    });
+  }
+
+  sharedKey(name: string): Buffer {
+    return this.#use(({ database }) => {
+      const candidate = randomBytes(SHARED_KEY_BYTES);
+      database.prepare('INSERT INTO shared_key (name, key) VALUES (?, ?) ON CONFLICT DO NOTHING').run(name, candidate);
+      const key = database.prepare('SELECT key FROM shared_key WHERE name = ?').get(name)?.['key'];
+      if (!(key instanceof Uint8Array) || key.length !== SHARED_KEY_BYTES) {
+        throw new Fault('internal', `${this.#file}: the key ${name} is damaged`);
+      }
+      return Buffer.from(key);
+    });
   }
 
   close(): void {
     this.#closed = true;
     this.#open?.database.close();
     this.#open = null;
+  }
+
+  #use<T>(work: (open: OpenFile) => T): T {
+    if (this.#closed) throw new Fault('store_unavailable', `${this.#file}: the store is closed`);
+    try {
+      this.#open ??= this.#prepare();
+      return work(this.#open);
+    } catch (error) {
+      throw sqliteFault(error, this.#file);
+    }
   }
 
   #prepare(): OpenFile {
