@@ -30,7 +30,7 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   const malformed = readTarget(gateway, exchange, head);
   if (malformed !== null) return malformed;
   const { assertion } = gateway.options;
-  if (assertion !== null && exchange.path === KEY_SET_PATH) {
+  if (assertion !== null && exchange.path === KEY_SET_PATH && !exchange.decisionOnly) {
     return new KeySetCall(assertion.keys.keySet(), assertion.keys.maxAgeSeconds);
   }
 
