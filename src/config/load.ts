@@ -10,6 +10,7 @@ import { MAKE_A_KEY } from '../base/signing-key.ts';
 import { type DocumentPath, type LocatedDocument, salvageYamlDocument } from '../base/yaml-document.ts';
 import type { Config, ListenConfig, RedisConnection, StoreConfig, UpstreamConfig } from './config.ts';
 import { checkKeyFiles, issuers } from './issuers.ts';
+import { resource } from './resource-schema.ts';
 import { configSchema } from './schema.ts';
 import { errorCode } from './secret-reference.ts';
 
@@ -187,6 +188,7 @@ function resolved(document: ConfigDocument, file: string): Config {
     },
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
     issuers: issuers(document.issuers),
+    resource: resource(document.resource),
     assertion: assertion(document),
     policies: document.policies,
     audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },

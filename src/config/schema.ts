@@ -3,6 +3,7 @@ import { assertionSchema } from './assertion-schema.ts';
 import { dpopSchema } from './dpop-schema.ts';
 import { issuersSchema } from './issuer-schema.ts';
 import { listenSchema } from './listen-schema.ts';
+import { resourceSchema } from './resource-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
 import { storeSchema } from './store-schema.ts';
 import { unique } from './unique-items.ts';
@@ -48,6 +49,7 @@ export function configSchema(source: SecretSource) {
         .meta({ description: 'The APIs behind the gateway, by the name that policies use.' }),
       assertion: assertionSchema(source),
       issuers: issuersSchema(source),
+      resource: resourceSchema(),
       introspection: z
         .array(z.unknown())
         .max(0, { error: `introspection servers are ${NOT_AVAILABLE}; leave the list empty` })

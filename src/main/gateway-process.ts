@@ -180,6 +180,7 @@ async function start(
     possession: { proofs: store, ...config.tokens.dpop },
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
+    resource: { configured: config.resource, authorizationServers: config.issuers.map(({ issuer }) => issuer) },
     rateLimits: {
       counter: store,
       // Another process may have joined since this one last looked.
