@@ -1,4 +1,5 @@
 import type { Secret } from '../base/secret.ts';
+import type { ProtectedResource } from '../model/protected-resource.ts';
 import type { IssuerConfig } from './issuers.ts';
 import type { FollowedSecret } from './secret-reference.ts';
 
@@ -14,6 +15,8 @@ export interface Config {
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
   readonly issuers: readonly IssuerConfig[];
   readonly introspection: readonly IntrospectionConfig[];
+  /** Null: clients are told nothing of the kind. */
+  readonly resource: ProtectedResource | null;
   /** Null where nothing is signed. */
   readonly assertion: AssertionConfig | null;
   readonly policies: string;

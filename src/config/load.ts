@@ -20,6 +20,7 @@ import type {
 } from './config.ts';
 import { ownPrefixConflict } from './introspection-schema.ts';
 import { checkKeyFiles, issuers } from './issuers.ts';
+import { resource } from './resource-schema.ts';
 import { configSchema } from './schema.ts';
 import { errorCode } from './secret-reference.ts';
 
@@ -215,6 +216,7 @@ function resolved(document: ConfigDocument, file: string): Config {
     upstreams: new Map(Object.entries(document.upstreams).map(([name, each]) => [name, upstream(name, each)])),
     issuers: issuers(document.issuers),
     introspection: document.introspection.map(introspection),
+    resource: resource(document.resource),
     assertion: assertion(document),
     policies: document.policies,
     audit: { sinks: auditSinks(document.audit.sinks), onFull: document.audit.on_full },

@@ -4,6 +4,7 @@ import { dpopSchema } from './dpop-schema.ts';
 import { introspectionSchema } from './introspection-schema.ts';
 import { issuersSchema } from './issuer-schema.ts';
 import { listenSchema } from './listen-schema.ts';
+import { resourceSchema } from './resource-schema.ts';
 import { type SecretSource, secretReference } from './secret-reference.ts';
 import { storeSchema } from './store-schema.ts';
 import { unique } from './unique-items.ts';
@@ -50,6 +51,7 @@ export function configSchema(source: SecretSource) {
       assertion: assertionSchema(source),
       issuers: issuersSchema(source),
       introspection: introspectionSchema(source),
+      resource: resourceSchema(),
       policies: path(source.folder)
         .prefault('./policies')
         .meta({ description: 'Folder of the policies, roles and classes.' }),

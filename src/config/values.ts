@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { parseAddressRange } from '../base/address-range.ts';
+import { parsePublicUrl, parseResourceIdentifier } from '../base/public-url.ts';
 import { parseDuration, parseSize } from '../base/quantity.ts';
 import { err, ok, type Result } from '../base/result.ts';
 
@@ -143,6 +144,16 @@ export function upstreamUrl() {
     if (text.includes('#')) return err('a fragment cannot be part of the URL of an upstream');
     return ok(url);
   });
+}
+
+/** A URL that is told to clients, as it stands there. */
+export function publicUrl() {
+  return parsed('expected a URL such as https://api.example.com', '^https?://', parsePublicUrl);
+}
+
+/** By which clients know a protected resource. */
+export function resourceIdentifier() {
+  return parsed('expected a URL such as https://api.example.com', '^https?://', parseResourceIdentifier);
 }
 
 /** `host:port` of a Redis node; the port is 6379 where it is left out. */

@@ -15,7 +15,12 @@ export interface ProblemAnswer {
  * `application/problem+json` (RFC 9457) with, on 401 and 403, the challenge of RFC 6750 §3, or that of RFC 9449 §7.1 where the
  * token came under the scheme DPoP or has to.
  */
-export function problemAnswer(refusal: Refusal, requestId: string, dpop = false): ProblemAnswer {
+export function problemAnswer(
+  refusal: Refusal,
+  requestId: string,
+  dpop = false,
+  resourceMetadata: string | null = null,
+): ProblemAnswer {
   const entry = REASONS[refusal.reason];
   const detail = refusal.detail ?? `${entry.title}.`;
   const body = JSON.stringify({
@@ -37,15 +42,15 @@ export function problemAnswer(refusal: Refusal, requestId: string, dpop = false)
     'portcullis-request-id',
     requestId,
   ];
-  const challenge = challengeOf(refusal, detail, dpop);
+  const challenge = challengeOf(refusal, detail, dpop, resourceMetadata);
   if (challenge !== null) headers.push('www-authenticate', challenge);
   if (entry.retryAfter !== null) headers.push('retry-after', String(entry.retryAfter));
   headers.push(...refusal.headers);
   return { status: entry.status, headers, body };
 }
 
-/** RFC 6750 §3: no error code where no credential was presented (§3.1). */
-function challengeOf(refusal: Refusal, detail: string, dpop: boolean): string | null {
+/** RFC 6750 §3: no error code where no credential was presented (§3.1). `resource_metadata`: RFC 9728 §5.1. */
+function challengeOf(refusal: Refusal, detail: string, dpop: boolean, resourceMetadata: string | null): string | null {
   const { challenge } = REASONS[refusal.reason];
   if (challenge === null) return null;
   const proven = dpop || refusal.proofError !== null;
@@ -54,6 +59,7 @@ function challengeOf(refusal: Refusal, detail: string, dpop: boolean): string | 
   if (error !== 'none') text += `, error="${error}", error_description="${quotable(detail)}"`;
   if (proven) text += `, algs="${PROOF_ALGORITHMS.join(' ')}"`;
   if (refusal.requiredScopes.length > 0) text += `, scope="${refusal.requiredScopes.join(' ')}"`;
+  if (resourceMetadata !== null) text += `, resource_metadata="${resourceMetadata}"`;
   return text;
 }
 

@@ -123,7 +123,7 @@ function take(exchange: Exchange, head: RequestHead, said: ReadonlyMap<Part, str
  */
 const RESTRUCTURED = /(?<!^https?:)\/\/|\/(?:\.|%2e){1,2}(?:\/|$)/i;
 
-const IDENTITY_FIELDS = ['portcullis-token-id', 'portcullis-subject', 'portcullis-scopes'];
+const IDENTITY_FIELDS = ['portcullis-token-id', 'portcullis-subject', 'portcullis-scopes', 'portcullis-assertion'];
 
 /** The answer to a request that was let in: who it is, and the path that was judged. Nothing goes to an upstream. */
 export function answerDecision(gateway: Gateway, exchange: Exchange, permit: Permit): void {
@@ -135,7 +135,16 @@ export function answerDecision(gateway: Gateway, exchange: Exchange, permit: Per
   }
   const { response } = exchange;
   const fields = ['content-length', '0', 'cache-control', 'no-store', 'portcullis-path', exchange.path];
-  if (permit.principal !== null) identify(fields, permit.principal, exchange.scopes);
+  if (permit.principal !== null) {
+    identify(fields, permit.principal, exchange.scopes);
+    const upstream = gateway.upstreams.get(permit.api.upstream);
+    if (upstream?.options.assertion === true && gateway.assertions !== null) {
+      fields.push(
+        'portcullis-assertion',
+        gateway.assertions.of(permit.api.upstream, permit.principal, exchange.scopes),
+      );
+    }
+  }
   // All of them, empty where there is nobody: a proxy copies them over what the client has sent under these names.
   for (const name of IDENTITY_FIELDS) if (!fields.includes(name)) fields.push(name, '');
   fields.push(...ownFields(gateway, exchange));

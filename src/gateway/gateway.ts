@@ -14,6 +14,7 @@ import { RateLimits } from './rate-limit.ts';
 import { recordExchange } from './record.ts';
 import type { Refusal } from './refusal.ts';
 import { RequestHeadReader } from './request-head.ts';
+import { ResourceMetadata } from './resource-metadata.ts';
 import { ResponseHeadReader } from './response-head.ts';
 import { IdSource } from './trace-context.ts';
 import { Upstreams } from './upstreams.ts';
@@ -31,6 +32,7 @@ export class Gateway {
   readonly assertions: Assertions | null;
   readonly streams: LiveStreams;
   readonly rateLimits: RateLimits;
+  readonly resources: ResourceMetadata;
   /** Requests that each rule has decided, by rule id, since the process started. */
   readonly ruleHits = new Map<string, number>();
   /** Of bodies that were read before the decision, in memory now. */
@@ -53,6 +55,7 @@ export class Gateway {
     this.assertions = options.assertion === null ? null : new Assertions(options.assertion, asserted, options.clock);
     this.streams = new LiveStreams(options.metrics, options.clock, options.isRevoked);
     this.rateLimits = new RateLimits(options.rateLimits, options.clock);
+    this.resources = new ResourceMetadata(options.resource);
   }
 
   /** The one way out for a request that the upstream does not answer. */
@@ -63,7 +66,8 @@ export class Gateway {
       response.destroy();
       return;
     }
-    const answer = problemAnswer(refusal, exchange.requestId, exchange.head?.dpop === true);
+    const dpop = exchange.head?.dpop === true;
+    const answer = problemAnswer(refusal, exchange.requestId, dpop, this.resources.urlFor(exchange.api));
     exchange.status = answer.status;
     if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
     if (exchange.proofNonce !== null) answer.headers.push('dpop-nonce', exchange.proofNonce);

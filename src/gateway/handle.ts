@@ -11,6 +11,7 @@ import { KeySetCall, serveKeySet } from './key-set.ts';
 import { OwnTokenCall, serveOwnToken } from './own-token.ts';
 import { Permit } from './permit.ts';
 import { refuse } from './refusal.ts';
+import { ResourceMetadataCall, serveResourceMetadata } from './resource-metadata.ts';
 
 /** A request's life: begin → judge → forward or answer → record. */
 export function handleRequest(
@@ -85,6 +86,7 @@ function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {
     } else if (verdict instanceof OwnTokenCall) {
       serveOwnToken(gateway, exchange, verdict).catch((error: unknown) => fault(gateway, exchange, error));
     } else if (verdict instanceof KeySetCall) serveKeySet(gateway, exchange, verdict);
+    else if (verdict instanceof ResourceMetadataCall) serveResourceMetadata(gateway, exchange, verdict);
     else gateway.answer(exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);

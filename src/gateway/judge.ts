@@ -16,9 +16,10 @@ import { type Permit, permitAllowed, permitReported } from './permit.ts';
 import { checkPossession } from './possession.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
+import type { ResourceMetadataCall } from './resource-metadata.ts';
 import { isTraceparent } from './trace-context.ts';
 
-export type Verdict = Permit | Refusal | OwnTokenCall | KeySetCall;
+export type Verdict = Permit | Refusal | OwnTokenCall | KeySetCall | ResourceMetadataCall;
 
 /**
  * From a request to a permit or a refusal: admission, one reading of head and path, one credential, authentication,
@@ -30,7 +31,7 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   const malformed = readTarget(gateway, exchange, head);
   if (malformed !== null) return malformed;
   const { assertion } = gateway.options;
-  if (assertion !== null && exchange.path === KEY_SET_PATH) {
+  if (assertion !== null && exchange.path === KEY_SET_PATH && !exchange.decisionOnly) {
     return new KeySetCall(assertion.keys.keySet(), assertion.keys.maxAgeSeconds);
   }
 
@@ -45,7 +46,12 @@ export function judge(gateway: Gateway, exchange: Exchange): MaybePromise<Verdic
   };
   if (policy.routes.ambiguous(request)) return refuse('path_ambiguous');
   if (head.credentialAmbiguous) return refuse('token_ambiguous');
-  const match = isReservedPath(exchange.path) ? null : policy.routes.match(request);
+  const reserved = isReservedPath(exchange.path);
+  if (reserved && !exchange.decisionOnly) {
+    const metadata = gateway.resources.find(policy, exchange.path, exchange.host);
+    if (metadata !== null) return metadata;
+  }
+  const match = reserved ? null : policy.routes.match(request);
   exchange.api = match?.api ?? null;
   exchange.rule = match?.rule ?? null;
 

@@ -12,6 +12,7 @@ import type { AssertionOptions } from './assertions.ts';
 import type { OwnTokenService } from './own-token.ts';
 import type { PossessionOptions } from './possession.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
+import type { ResourceOptions } from './resource-metadata.ts';
 
 /** Bounds of the traffic listener. Durations are milliseconds, sizes bytes. */
 export interface TrafficLimits {
@@ -91,6 +92,8 @@ export interface GatewayOptions {
   readonly ownToken: OwnTokenService;
   readonly policy: { current(): CompiledPolicy | null };
   readonly rateLimits: RateLimitOptions;
+  /** What clients are told about where tokens come from. */
+  readonly resource: ResourceOptions;
   /** Takes notes of uses in the background; must not throw and must not block. */
   readonly uses: { note(use: TokenUse): void };
   readonly audit: AuditLog;

@@ -188,6 +188,7 @@ async function start(
     },
     ownToken: createOwnTokenService(lifecycle, createForeignOwnTokenService()),
     policy,
+    resource: { configured: config.resource, authorizationServers: config.issuers.map(({ issuer }) => issuer) },
     rateLimits: {
       counter: store,
       // Another process may have joined since this one last looked.

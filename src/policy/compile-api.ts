@@ -45,6 +45,7 @@ export function compileApi(document: LocatedDocument<ApiFile>, upstreams: Readon
     preflight: file.preflight,
     mode: file.mode,
     onUnavailable: file.on_unavailable ?? null,
+    resource: resourceOf(file),
     source: { file: document.file, ...locate(['api'], 'key') },
     rules,
   };
@@ -78,6 +79,17 @@ export function compileApi(document: LocatedDocument<ApiFile>, upstreams: Readon
   }
   const segments = prefix.flatMap((segment) => (segment.kind === 'literal' ? [segment.text] : []));
   return { api, named: !document.damaged(['api']), base: segments, paths, diagnostics };
+}
+
+function resourceOf({ resource }: ApiFile): CompiledApi['resource'] {
+  if (resource === undefined) return null;
+  return {
+    identifier: resource.identifier,
+    authorizationServers: resource.authorization_servers ?? null,
+    scopesSupported: resource.scopes_supported ?? null,
+    documentation: resource.documentation ?? null,
+    name: resource.name ?? null,
+  };
 }
 
 function compileRule(

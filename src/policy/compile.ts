@@ -55,6 +55,7 @@ export function compilePolicy(given: readonly PolicyFile[], context: PolicyConte
   });
   for (const draft of drafts) diagnostics.push(...draft.diagnostics);
   diagnostics.push(...repeatedApis(drafts.filter((draft) => draft.named).map((draft) => draft.api)));
+  diagnostics.push(...repeatedResources(drafts.map((draft) => draft.api)));
   const routes = buildRoutes(drafts, diagnostics);
   if (hasErrors(diagnostics)) return { policy: null, diagnostics: sortDiagnostics(diagnostics) };
   const policy: CompiledPolicy = {
@@ -125,6 +126,19 @@ function repeatedApis(apis: readonly CompiledApi[]): Diagnostic[] {
       return [];
     }
     const message = `api ${JSON.stringify(api.name)} is already declared at ${placeText(other.source)}; names are unique`;
+    return [{ severity: 'error', ...api.source, message }];
+  });
+}
+
+/** Clients tell resources apart by their identifiers, and find what is told of each by it. */
+function repeatedResources(apis: readonly CompiledApi[]): Diagnostic[] {
+  return apis.flatMap((api, index): Diagnostic[] => {
+    const { resource } = api;
+    const other = apis
+      .slice(0, index)
+      .find((each) => resource !== null && each.resource?.identifier === resource.identifier);
+    if (resource === null || other === undefined) return [];
+    const message = `resource ${resource.identifier} is already that of api ${JSON.stringify(other.name)} at ${placeText(other.source)}`;
     return [{ severity: 'error', ...api.source, message }];
   });
 }

@@ -1,6 +1,7 @@
 import type { ConditionName } from '../model/condition.ts';
 import type { McpMessage } from '../model/mcp-message.ts';
 import type { Principal } from '../model/principal.ts';
+import type { ProtectedResource } from '../model/protected-resource.ts';
 import type { Reason } from '../model/reason.ts';
 
 /** Where a rule, role or class was written. */
@@ -21,6 +22,8 @@ export interface CompiledApi {
   readonly preflight: 'deny' | 'forward';
   readonly mode: 'enforce' | 'report';
   readonly onUnavailable: 'deny' | 'serve_cached' | null;
+  /** What clients are told of this API by itself; null: what they are told of the listener. */
+  readonly resource: ProtectedResource | null;
   readonly source: SourcePlace;
   readonly rules: readonly CompiledRule[];
 }

@@ -77,6 +77,7 @@ describe('a configuration of two keys', () => {
       issuers: [],
       introspection: [],
       assertion: null,
+      resource: null,
       policies: join(folder, 'rules'),
       audit: { sinks: [{ kind: 'file', path: join(folder, 'data', 'audit.jsonl') }], onFull: 'drop' },
       log: { level: 'info' },

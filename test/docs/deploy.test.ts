@@ -2,7 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { loadConfig, parseConfig } from '../../src/config/load.ts';
+import { canonicalTarget } from '../../src/gateway/canonical-path.ts';
 import { DECISION_PATH } from '../../src/gateway/decision-endpoint.ts';
+import { compilePolicy, isPolicyTestFile } from '../../src/policy/compile.ts';
+import { lintPolicy } from '../../src/policy/lint.ts';
+import { runPolicyTests } from '../../src/policy/run-policy-tests.ts';
 import { ROOT, readPage, section } from './markdown.ts';
 
 /** What is shipped to be copied can at least be read, and uses only options that there are. */
@@ -44,7 +49,13 @@ describe('deploy/agent', () => {
 
 /** nginx and Caddy are run by test/e2e/front-proxies.test.ts. */
 describe('the examples for proxies that ask for decisions', () => {
-  const IDENTITY = ['portcullis-token-id', 'portcullis-subject', 'portcullis-scopes', 'portcullis-request-id'];
+  const IDENTITY = [
+    'portcullis-token-id',
+    'portcullis-subject',
+    'portcullis-scopes',
+    'portcullis-request-id',
+    'portcullis-assertion',
+  ];
   const read = (file: string): Tree => {
     const documents = parseAllDocuments(readFileSync(join(ROOT, 'deploy', file), 'utf8'), { strict: true });
     expect(documents.flatMap((document) => [...(document.errors ?? []), ...(document.warnings ?? [])])).toEqual([]);
@@ -77,7 +88,7 @@ describe('the examples for proxies that ask for decisions', () => {
       [...(order as string[])].toSorted(),
     );
     const removed = at(dynamic, 'http', 'middlewares', 'without-token', 'headers', 'customRequestHeaders');
-    expect(removed).toEqual({ Authorization: '', 'X-Api-Key': '' });
+    expect(removed).toEqual({ Authorization: '', 'X-Api-Key': '', DPoP: '' });
     const file = String(at(read('traefik/traefik.yaml'), 'providers', 'file', 'filename'));
     expect(file.endsWith('/dynamic.yaml')).toBe(true);
   });
@@ -111,7 +122,7 @@ describe('the examples for proxies that ask for decisions', () => {
     const answer = at(authz, 'http_service', 'authorization_response');
     expect(exact(at(answer, 'allowed_upstream_headers', 'patterns'))).toEqual(IDENTITY);
     const removed = at(filters[0], 'typed_config', 'mutations', 'request_mutations') as readonly Tree[];
-    expect(removed.map((each) => String(at(each, 'remove')))).toEqual([...IDENTITY, 'portcullis-assertion']);
+    expect(removed.map((each) => String(at(each, 'remove')))).toEqual(IDENTITY);
     expect([at(manager, 'normalize_path'), at(manager, 'merge_slashes'), at(manager, 'use_remote_address')]).toEqual([
       true,
       true,
@@ -120,7 +131,43 @@ describe('the examples for proxies that ask for decisions', () => {
     expect(at(manager, 'route_config', 'virtual_hosts', 0, 'request_headers_to_remove')).toEqual([
       'authorization',
       'x-api-key',
+      'dpop',
     ]);
+  });
+});
+
+/** With the SDK on both sides: test/e2e/mcp-sdk.test.ts. */
+describe('deploy/mcp', () => {
+  const mcp = join(ROOT, 'deploy/mcp');
+  const files = readdirSync(join(mcp, 'policies')).map((name) => ({
+    name,
+    text: readFileSync(join(mcp, 'policies', name), 'utf8'),
+  }));
+
+  it('loads without a word', async () => {
+    const { config, diagnostics } = await loadConfig(join(mcp, 'portcullis.yaml'), {});
+    expect(diagnostics).toEqual([]);
+    expect(config?.policies).toBe(join(mcp, 'policies'));
+    const { policy, diagnostics: more } = compilePolicy(files, { upstreams: new Set(config?.upstreams.keys()) });
+    expect(more).toEqual([]);
+    expect(policy === null ? null : lintPolicy(policy)).toEqual([]);
+  });
+
+  it('passes its own tests', () => {
+    const { policy } = compilePolicy(files, { upstreams: null });
+    if (policy === null) throw new Error('the policies do not load');
+    const tests = files.filter(({ name }) => isPolicyTestFile(name));
+    const { results, diagnostics } = runPolicyTests(policy, tests, { canonicalise: canonicalTarget, now: Date.now() });
+    expect(diagnostics).toEqual([]);
+    expect(results.flatMap(({ name, differences }) => differences.map((each) => `${name}: ${each}`))).toEqual([]);
+    expect(results).toHaveLength(6);
+  });
+
+  it('shows issuers that would load', async () => {
+    const text = readFileSync(join(mcp, 'portcullis.yaml'), 'utf8');
+    const shown = text.replace(/^# (?=issuers:| {2}- issuer| {4}\w)/gm, '');
+    expect(shown).toContain('\nissuers:\n  - issuer: ');
+    expect(parseConfig(shown, join(mcp, 'portcullis.yaml'), {}).diagnostics).toEqual([]);
   });
 });
 

@@ -167,6 +167,7 @@ describe('the decision for another proxy', () => {
         'portcullis-token-id': '',
         'portcullis-subject': '',
         'portcullis-scopes': '',
+        'portcullis-assertion': '',
         'portcullis-path': '/orders/health',
       },
     ]);
@@ -270,7 +271,12 @@ describe('the decision for another proxy', () => {
   });
 
   it('decides nothing about the paths of the gateway itself', async () => {
-    const own = [`${AUTHZ}/x`, '/.portcullis/token/revoke', '/.well-known/oauth-protected-resource'];
+    const own = [
+      `${AUTHZ}/x`,
+      '/.portcullis/token/revoke',
+      '/.portcullis/jwks.json',
+      '/.well-known/oauth-protected-resource',
+    ];
     for (const uri of own) {
       expect(outcome(await ask({ method: 'POST', uri, host: 'everything.test' }))).toBe('403 route_not_declared');
       expect(outcome(await gateway.call(`${AUTHZ}${uri}`, { method: 'POST', token }))).toBe('403 route_not_declared');

@@ -65,6 +65,7 @@ describe('the data plane', () => {
     server = new TrafficServer({
       tls: null,
       trustedProxies: [],
+      resource: { configured: null, authorizationServers: [] },
       limits: {
         headerBytes: 16_384,
         headers: 100,

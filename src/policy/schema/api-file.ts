@@ -1,6 +1,18 @@
 import { z } from 'zod';
 import { whenSchema } from '../conditions/table.ts';
-import { apiName, base, duration, host, method, noRepeats, pathPattern, requiredScope, ruleName } from './fields.ts';
+import {
+  apiName,
+  base,
+  duration,
+  host,
+  method,
+  noRepeats,
+  pathPattern,
+  publicUrl,
+  requiredScope,
+  resourceIdentifier,
+  ruleName,
+} from './fields.ts';
 
 const scope = requiredScope('A scope that the token must cover; literal.');
 const allOf = z.array(scope).check(noRepeats);
@@ -37,6 +49,21 @@ export const ruleSchema = z.strictObject({
   mode: mode.optional().describe('Overrides the mode of the file.'),
 });
 
+const resource = z
+  .strictObject({
+    identifier: resourceIdentifier,
+    authorization_servers: z
+      .array(publicUrl('An issuer whose tokens are taken.'))
+      .min(1, 'an empty list names no issuer; leave it out')
+      .check(noRepeats)
+      .optional()
+      .describe("Issuers whose tokens are taken; the configuration's where it is left out."),
+    scopes_supported: z.array(scope).check(noRepeats).optional().describe('Scopes that clients may ask for.'),
+    documentation: publicUrl('A page for developers.').optional(),
+    name: z.string().min(1, 'cannot be empty').max(200).optional().describe('A name for people.'),
+  })
+  .describe('What clients are told of this API by itself (RFC 9728).');
+
 /** An API policy file: `policies/orders.yaml`. */
 export const apiFileSchema = z.strictObject({
   api: apiName.describe('Unique; a label in metrics and audit.'),
@@ -62,6 +89,7 @@ export const apiFileSchema = z.strictObject({
     .enum(['deny', 'serve_cached'])
     .optional()
     .describe("What happens while the token store cannot be reached; overrides the store's setting."),
+  resource: resource.optional(),
   rules: z
     .array(ruleSchema)
     .min(1, 'an API without rules lets nothing through')

@@ -1,6 +1,7 @@
 import { METHODS } from 'node:http';
 import { z } from 'zod';
 import { didYouMean } from '../../base/nearest.ts';
+import { parsePublicUrl, parseResourceIdentifier } from '../../base/public-url.ts';
 import { parseDuration } from '../../base/quantity.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { type PathPattern, parseBase, parsePathPattern } from '../path-pattern.ts';
@@ -108,6 +109,20 @@ export const pathPattern = textField<PathPattern>(
     examples: ['/', '/{id}', '/files/{path...}'],
   },
   parsePathPattern,
+);
+
+/** A URL that is told to clients. */
+export const publicUrl = (description: string) =>
+  textField({ description, pattern: '^https?://', examples: ['https://api.example.com/mcp'] }, parsePublicUrl);
+
+/** By which clients know a protected resource. */
+export const resourceIdentifier = textField(
+  {
+    description: 'The URL by which clients know this API.',
+    pattern: '^https?://',
+    examples: ['https://api.example.com/mcp'],
+  },
+  parseResourceIdentifier,
 );
 
 /** Refuses an element that a list already has. */
