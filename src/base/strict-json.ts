@@ -9,6 +9,9 @@ export type JsonValue =
   | { readonly [member: string]: JsonValue };
 export type JsonObject = { readonly [member: string]: JsonValue };
 
+/** A byte order mark is kept, so that it is no JSON (RFC 8259 §8.1). */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** Levels of arrays and objects: far more than any header, claim or key has. */
 const DEEPEST = 16;
 
@@ -21,8 +24,7 @@ export function parseStrictJson(bytes: Uint8Array): Result<JsonValue, string> {
   let value: JsonValue;
   let text: string;
   try {
-    // A byte order mark is kept, so that it is no JSON (RFC 8259 §8.1).
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = UTF8.decode(bytes);
     value = JSON.parse(text);
   } catch {
     return err('not JSON');

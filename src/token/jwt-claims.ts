@@ -42,6 +42,9 @@ export const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 /** One line that can be shown and logged: no control characters, no separators of lines, no invisible directions. */
 export const ONE_LINE = /^[^\p{C}\p{Zl}\p{Zp}]+$/u;
 
+/** The same, without white space at its ends: a header field would lose it on the way, and be another text. */
+const TRIMMED_LINE = /^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u;
+
 /** SHA-256 in base64url. */
 const THUMBPRINT = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
 
@@ -125,7 +128,7 @@ function isForAudience(aud: JsonValue | undefined, audiences: readonly string[])
 function readText(payload: JsonObject, name: string): Result<string | null, string> {
   const value = memberOf(payload, name);
   if (value === undefined) return ok(null);
-  if (typeof value === 'string' && value.length <= CLAIM_LIMITS.text && ONE_LINE.test(value)) return ok(value);
+  if (typeof value === 'string' && value.length <= CLAIM_LIMITS.text && TRIMMED_LINE.test(value)) return ok(value);
   return err(`A claim that has to be one short line of text is not (${name}).`);
 }
 

@@ -122,6 +122,10 @@ describe('texts that are none', () => {
         'a\u0000b',
         'a\tb',
         '\u2028',
+        // A header field would lose the space, and the upstream would see somebody else.
+        'admin ',
+        ' admin',
+        'admin\u00a0',
         '\u202e',
         'x'.repeat(256),
         '',
