@@ -156,6 +156,22 @@ describe('a gateway that takes the tokens of an authorization server', () => {
     expect(await gateway.metric(FAILURES)).toBe(0);
   });
 
+  it('asks the server once for thirty tokens with thirty keys that nobody has', async () => {
+    const fresh = await start();
+    others.push(fresh);
+    const token = await issuer.token();
+    expect(told(await fresh.call('/orders', { token }))).toBe('ok');
+    const before = issuer.asked.filter((path) => path === '/jwks').length;
+    const [, ...rest] = token.split('.');
+    const strangers = Array.from({ length: 30 }, (_, i) => {
+      const header = JSON.stringify({ ...decodeProtectedHeader(token), kid: `unknown-${i}` });
+      return [Buffer.from(header).toString('base64url'), ...rest].join('.');
+    });
+    const answers = await Promise.all(strangers.map((stranger) => fresh.call('/orders', { token: stranger })));
+    expect(new Set(answers.map(told))).toEqual(new Set(['401 token_untrusted']));
+    expect(issuer.asked.filter((path) => path === '/jwks').length).toBe(before + 1);
+  });
+
   it('serves what it knows while the server is down, and calls nothing bad that it cannot check', async () => {
     const second = await start();
     others.push(second);

@@ -49,8 +49,10 @@ describe('the data plane', () => {
   let nonces: DpopNonces | null;
   let rememberProof: ProofMemory['rememberProof'];
   let isRevoked: GatewayOptions['isRevoked'];
+  let noted: string[];
 
   beforeEach(async () => {
+    noted = [];
     upstream = await RawUpstream.start();
     audit = new MemoryAuditLog();
     authenticate = () => ({ ok: false, reason: 'token_unknown', tokenId: null, generation: null });
@@ -117,7 +119,7 @@ describe('the data plane', () => {
         onUnavailable: 'deny',
         maxStaleMs: 0,
       },
-      uses: { note: () => undefined },
+      uses: { note: ({ id }) => noted.push(id) },
       audit,
       metrics: createMetrics(),
       clock: systemClock,
@@ -251,6 +253,18 @@ describe('the data plane', () => {
     answer.resolve({ count: 1, leftMs: 1000 });
     expect(await waiting).toEqual({ status: 401, reason: 'token_revoked' });
     expect(upstream.connections).toEqual([]);
+  });
+
+  it('notes the use of its own tokens, and none of those that have no record here', async () => {
+    const own = holder();
+    if (!own.ok) throw new Error('the holder is let in');
+    authenticate = () => own;
+    expect(await get('/mine', 'Authorization: Bearer x\r\n')).toEqual({ status: 200, reason: null });
+    const foreign = { issuer: 'https://issuer.test', jti: null, subject: null, issuedAt: null };
+    isRevoked = () => false;
+    authenticate = () => ({ ...own, principal: { ...own.principal, tokenId: 'jwt:one', foreign } });
+    expect(await get('/mine', 'Authorization: Bearer x\r\n')).toEqual({ status: 200, reason: null });
+    expect(noted).toEqual(['abcdefghijkl']);
   });
 
   it('lets those that wait for one limit wait for one answer, and gives each its own place', async () => {
