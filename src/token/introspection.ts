@@ -131,7 +131,9 @@ export class IntrospectedTokens implements ForeignTokens {
       confirmation: answer.confirmation,
     };
     const allowed: Allowed = { ok: true, generation: 0, principal };
-    return { allowed, notBefore: (notBefore ?? 0) - SKEW_MS, expiresAt: principal.expiresAt };
+    // One from the future would be taken for newer than a revocation of its subject that is made now.
+    const begins = Math.max(notBefore ?? 0, issuedAt ?? 0);
+    return { allowed, notBefore: begins - SKEW_MS, expiresAt: principal.expiresAt };
   }
 
   /** Where the server names no id, the token's digest; neither leads back to the token. */

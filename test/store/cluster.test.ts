@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/store/token-store.ts';
+import { aMark } from '../contract/mark-fixture.ts';
 import { aToken, NOW, revoked } from '../contract/token-fixture.ts';
 import { RedisBench, UNAVAILABLE } from './redis-bench.ts';
 import { startCluster, until } from './redis-topology.ts';
@@ -37,12 +38,20 @@ describe('the store in a cluster of three primaries and three replicas', () => {
     const proofs = Array.from({ length: 10 }, (_, index) => store.rememberProof(`key ${index}`, 60_000));
     expect(await Promise.all(proofs)).toEqual(Array.from({ length: 10 }, () => true));
 
+    const mark = aMark({ jti: 'one' });
+    const { last } = await store.renew('one', { applied: null, closed: new Map() });
+    for (const repeated of [false, true]) expect(await store.putMark(mark, 10)).toEqual({ mark, repeated });
+    const { entries } = await store.renew('one', { applied: last, closed: new Map() });
+    expect(entries.map(({ id }) => id)).toEqual([mark.id]);
+
     const [primary] = nodes;
     const lost = await anIdOn(primary?.client);
     await primary?.server.kill();
     await expect(store.find(lost)).rejects.toMatchObject(UNAVAILABLE);
     await until('all records are there again', async () => (await all(store, expected)).length === 30, 30_000);
     expect(await all(store, expected)).toEqual(expected);
+    await until('the marks are there again', async () => (await store.allMarks()).length === 1);
+    expect(await store.findMarks([mark.id])).toEqual([mark]);
     const { tokens } = await store.list({ status: 'revoked' }, { limit: 100, cursor: null, now: NOW });
     expect(tokens.map(({ record }) => record.id)).toEqual(ended.map(({ id }) => id).toReversed());
 

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type EmbeddedStoreOptions, openEmbeddedStore } from '../../src/store/sqlite/embedded-store.ts';
 import { openDatabase } from '../../src/store/sqlite/open-database.ts';
 import type { Store } from '../../src/store/token-store.ts';
+import { aMark } from '../contract/mark-fixture.ts';
 import { aToken } from '../contract/token-fixture.ts';
 import { mountDisk } from './limited-disk.ts';
 
@@ -176,6 +177,21 @@ describe('the embedded store', () => {
     } finally {
       disk?.unmount();
     }
+  });
+
+  it('makes the tables that a store of an older release lacks, and keeps what is in it', async () => {
+    const record = aToken();
+    const store = open();
+    await store.create(record);
+    await store.close();
+    const database = new DatabaseSync(join(folder, 'portcullis.db'));
+    database.exec('DROP TABLE revocation_mark; PRAGMA user_version = 2');
+    database.close();
+    const upgraded = open();
+    expect(upgraded.find(record.id)).toEqual(record);
+    const mark = aMark({ jti: 'one' });
+    await upgraded.putMark(mark, 10);
+    expect(await open().findMarks([mark.id])).toEqual([mark]);
   });
 
   it('refuses a store of a newer release, and leaves it as it is', async () => {

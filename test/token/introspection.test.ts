@@ -178,6 +178,8 @@ describe('tokens that a server is asked about', () => {
     expect(await said(tokens.authenticate('ext_b', now))).toBe('token_expired');
     respond = (_token, response) => json(response, { active: true, nbf: SECONDS + 61 });
     expect(await said(tokens.authenticate('ext_c', now))).toBe('token_not_yet_valid');
+    respond = (_token, response) => json(response, { active: true, iat: SECONDS + 61 });
+    expect(await said(tokens.authenticate('ext_future', now))).toBe('token_not_yet_valid');
     now = NOW + 1_000;
     expect(await said(tokens.authenticate('ext_c', now))).toBe('ok');
   });
