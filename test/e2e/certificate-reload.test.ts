@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -35,7 +36,7 @@ async function served(port: number, who: string | null = 'alice'): Promise<'old'
     const { fingerprint256 } = socket.getPeerCertificate();
     const answer = await ask(socket, '/orders');
     if (answer.status !== 200) throw new Error(`answered ${answer.status}`);
-    return fingerprint256 === RENEWED ? 'renewed' : 'old';
+    return fingerprint256 === renewedFingerprint ? 'renewed' : 'old';
   } catch {
     return 'refused';
   } finally {
@@ -43,7 +44,7 @@ async function served(port: number, who: string | null = 'alice'): Promise<'old'
   }
 }
 
-let RENEWED = '';
+let renewedFingerprint = '';
 let upstream: TestUpstream;
 let folder: string;
 let release: () => void = () => undefined;
@@ -71,9 +72,7 @@ const options = (listen = `{ host: 127.0.0.1, port: 0, ${TLS} }`) => ({
 });
 
 beforeAll(async () => {
-  const { X509Certificate } = await import('node:crypto');
-  const { readFile } = await import('node:fs/promises');
-  RENEWED = new X509Certificate(await readFile(join(CLIENT_FILES, 'renewed.crt'))).fingerprint256;
+  renewedFingerprint = new X509Certificate(await readFile(join(CLIENT_FILES, 'renewed.crt'))).fingerprint256;
   upstream = await TestUpstream.start((request, response) => {
     if (request.url !== '/orders/slow') response.end('{"ok":true}');
     else {
@@ -90,7 +89,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-describe('certificates of the listener', () => {
+describe('certificates of the listener', { timeout: 60_000 }, () => {
   let gateway: TestGateway;
   beforeEach(async () => {
     gateway = await TestGateway.start(options());
@@ -200,7 +199,7 @@ function isTls(details: unknown): boolean {
   return typeof details === 'object' && details !== null && 'part' in details;
 }
 
-describe('workers', () => {
+describe('workers', { timeout: 60_000 }, () => {
   it('renew their certificates each, also on SIGHUP', async () => {
     await writeGatewayFiles(folder, {
       ...options(),
