@@ -137,16 +137,12 @@ describe('certificates of the listener', { timeout: 60_000 }, () => {
     await until(async () => (await served(gateway.port)) === 'renewed');
   });
 
-  it.each([
-    ['a key of another certificate', 'tls.key', 'renewed.key', 'does not belong to'],
-    ['nothing', 'tls.crt', null, 'holds no certificate in PEM'],
-    ['an authority that is cut off', 'ca.crt', 'cut', 'holds no certificate in PEM'],
-  ])('stay as they are where the new files cannot be used: %s', async (_what, name, source, why) => {
-    const text = source === null ? '' : source === 'cut' ? '-----BEGIN CERTIFICATE-----\nMIIB' : null;
-    if (text === null) await copyFile(join(CLIENT_FILES, source ?? ''), join(folder, 'tls', name));
-    else await writeFile(join(folder, 'tls', name), text);
+  it('stay as they are where the new files cannot be used', async () => {
+    await writeFile(join(folder, 'tls/ca.crt'), '-----BEGIN CERTIFICATE-----\nMIIB');
     const rejected = await gateway.event(({ type, outcome }) => type === 'config.loaded' && outcome === 'failure');
-    expect(rejected).toMatchObject({ details: { part: 'listen.tls', error: expect.stringContaining(why) } });
+    expect(rejected).toMatchObject({
+      details: { part: 'listen.tls', error: expect.stringContaining('holds no certificate in PEM') },
+    });
     expect(await served(gateway.port)).toBe('old');
     expect(await served(gateway.port, 'mallory')).toBe('refused');
     expect(await gateway.metric(/^portcullis_tls_reloads_total{result="failure"}/)).toBe(1);

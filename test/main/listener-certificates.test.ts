@@ -1,4 +1,4 @@
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import { CLIENT_FILES, SERVER_FILES } from '../support/tls-client.ts';
 describe('certificates of the listener', () => {
   let folder: string;
   let told: string[];
+  let error = '';
   let certificates: ListenerCertificates;
   const put = (from: string, name: string) => copyFile(from, join(folder, name));
   const renewed = (end: string) => join(CLIENT_FILES, `renewed.${end}`);
@@ -22,7 +23,12 @@ describe('certificates of the listener', () => {
     certificates = await ListenerCertificates.load(
       { ...files, clientAuth: 'require' },
       {
-        audit: { record: ({ type, outcome }) => void told.push(`${type} ${outcome}`) },
+        audit: {
+          record: ({ type, outcome, details }) => {
+            told.push(`${type} ${outcome}`);
+            error = String(details?.['error'] ?? '');
+          },
+        },
         metrics: { tlsReload: (result) => void told.push(result), tlsCertificateExpires: () => undefined },
         log: createLogger({ level: 'silent' }),
       },
@@ -55,6 +61,19 @@ describe('certificates of the listener', () => {
     await rm(join(folder, 'tls.key'));
     for (const _look of [1, 2, 3]) await certificates.look();
     expect(told).toEqual([...FAILED, ...FAILED, ...FAILED]);
+  });
+
+  it.each([
+    ['a key of another certificate', 'tls.key', renewed('key'), 'tls.key does not belong to'],
+    ['nothing', 'tls.crt', null, 'tls.crt holds no certificate in PEM'],
+    ['no key', 'tls.key', renewed('crt'), 'or is no private key'],
+  ])('are refused where there is %s, and those in force stay', async (_what, name, from, why) => {
+    const before = certificates.material;
+    if (from === null) await writeFile(join(folder, name), '');
+    else await put(from, name);
+    await certificates.reload();
+    expect([told, certificates.material === before]).toEqual([FAILED, true]);
+    expect(error).toContain(why);
   });
 
   it('are told of anew where they were right in between', async () => {
