@@ -1,5 +1,6 @@
 import { metadataPath, metadataUrl, type ProtectedResource } from '../model/protected-resource.ts';
 import type { CompiledApi, CompiledPolicy } from '../policy/compiled-policy.ts';
+import { PROOF_ALGORITHMS } from '../token/dpop-proof.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { problem, send, sendProblem } from './own-token.ts';
@@ -68,6 +69,7 @@ export class ResourceMetadata {
       authorization_servers: servers.length === 0 ? undefined : servers,
       scopes_supported: resource.scopesSupported ?? undefined,
       bearer_methods_supported: ['header'],
+      dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
       resource_name: resource.name ?? configured?.name ?? undefined,
       resource_documentation: resource.documentation ?? configured?.documentation ?? undefined,
     });

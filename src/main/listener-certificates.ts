@@ -13,8 +13,8 @@ import { FolderWatch } from './folder-watch.ts';
 type TlsFiles = NonNullable<ListenConfig['tls']>;
 
 interface Services {
-  readonly audit: AuditLog;
-  readonly metrics: Metrics;
+  readonly audit: Pick<AuditLog, 'record'>;
+  readonly metrics: Pick<Metrics, 'tlsReload' | 'tlsCertificateExpires'>;
   readonly log: Logger;
 }
 
@@ -64,8 +64,14 @@ export class ListenerCertificates {
     this.#apply = apply;
     const { cert, key, clientCa } = this.#files;
     const folders = new Set([cert, key, ...(clientCa === null ? [] : [clientCa])].map((file) => dirname(file)));
-    const look = () => this.#inTurn(() => this.#look(false));
-    for (const folder of folders) this.#watches.push(new FolderWatch(folder, look, this.#services.log));
+    for (const folder of folders) {
+      this.#watches.push(new FolderWatch(folder, () => this.look(), this.#services.log));
+    }
+  }
+
+  /** Looks whether the files have changed. Never rejects: what is wrong is told when the next look finds it as well. */
+  look(): Promise<void> {
+    return this.#inTurn(() => this.#look(false));
   }
 
   /** Reads the files now, on request. Never rejects: what is wrong is told. */

