@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
+import { ProofKey } from '../support/dpop-proof.ts';
 import { type FrontProxy, type ProxyProgram, proxyProgram, startProxy } from '../support/front-proxy.ts';
 import { TestGateway } from '../support/gateway.ts';
 import { sendRaw, statusOf } from '../support/raw-client.ts';
@@ -213,6 +214,22 @@ describe.each(['nginx', 'caddy'] as const)('%s, set up as in deploy/', (name) =>
       expect((await call('/orders', { headers: { 'x-api-key': revoked } })).status).toBe(400);
     });
     expect(seen).toEqual([]);
+  });
+
+  test('takes a proof of possession for the URL that the client asked for, once, and ends it here', async () => {
+    const key = await ProofKey.generate();
+    const { token: bound } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const proof = await key.proof({ url: `http://127.0.0.1:${proxy.port}/orders/7`, token: bound });
+    const presented = { authorization: `DPoP ${bound}`, dpop: proof };
+    const seen = await seenBy(async () => {
+      expect((await call('/orders/7', { token: bound })).status).toBe(401);
+      expect((await call('/orders/8', { token: null, headers: presented })).status).toBe(401);
+      expect((await call('/orders/7', { token: null, headers: presented })).status).toBe(200);
+      expect((await call('/orders/7', { token: null, headers: presented })).status).toBe(401);
+    });
+    expect(seen.map(({ url, headers }) => [url, headers['dpop'], headers['authorization']])).toEqual([
+      ['/orders/7', undefined, undefined],
+    ]);
   });
 
   test('passes a rate limit on, with when to come again', async () => {

@@ -245,8 +245,11 @@ describe('a rule that looks at the message in the body', () => {
     expect(upstream.seen.filter(({ body }) => body.length < 10)).toEqual([]);
   });
 
-  it('does not let in a token that is revoked while its message is still coming', async () => {
-    const { token: own, id } = await gateway.issue({ scopes: ['items:use'] });
+  it.each([
+    ['is revoked', 'POST', '/revoke', { reason: 'test' }, 'token_revoked'],
+    ['loses its scope', 'PATCH', '', { scopes: ['items:other'] }, 'scope_insufficient'],
+  ])('does not let in a token that %s while its message is still coming', async (_, method, path, change, reason) => {
+    const { token: own, id } = await gateway.issue({ scopes: ['items:use', 'items:other'] });
     const body = callOf('search');
     const seen = await seenBy(async () => {
       const socket = await openSocket(gateway.port);
@@ -255,7 +258,7 @@ describe('a rule that looks at the message in the body', () => {
       const waiting = new Promise<void>((resolve) => {
         invited = resolve;
       });
-      const closed = new Promise<void>((resolve) => {
+      const answered = new Promise<void>((resolve) => {
         socket.on('data', (part) => {
           text += part.toString('latin1');
           if (text.includes('100 Continue')) invited();
@@ -264,10 +267,10 @@ describe('a rule that looks at the message in the body', () => {
       });
       socket.write(head('/mcp', `content-length: ${Buffer.byteLength(body)}\r\nexpect: 100-continue\r\n`, own));
       await waiting;
-      expect((await gateway.admin('POST', `/v1/tokens/${id}/revoke`, { reason: 'test' })).status).toBe(200);
+      expect((await gateway.admin(method, `/v1/tokens/${id}${path}`, change)).status).toBe(200);
       socket.write(body);
-      await closed;
-      expect(/"reason":"(\w+)"/.exec(text)?.[1]).toBe('token_revoked');
+      await answered;
+      expect(/"reason":"(\w+)"/.exec(text)?.[1]).toBe(reason);
       socket.destroy();
     });
     expect(seen).toEqual([]);
