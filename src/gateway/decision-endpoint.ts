@@ -146,7 +146,9 @@ export function answerDecision(gateway: Gateway, exchange: Exchange, permit: Per
     }
   }
   // All of them, empty where there is nobody: a proxy copies them over what the client has sent under these names.
-  for (const name of IDENTITY_FIELDS) if (!fields.includes(name)) fields.push(name, '');
+  // (What a field says may be the name of another.)
+  const named = new Set(fields.filter((_, index) => index % 2 === 0));
+  for (const name of IDENTITY_FIELDS) if (!named.has(name)) fields.push(name, '');
   fields.push(...ownFields(gateway, exchange));
   const last = exchange.bodyPending || gateway.draining;
   if (last) fields.push('connection', 'close');

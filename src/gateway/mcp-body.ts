@@ -54,13 +54,23 @@ function collect(gateway: Gateway, exchange: Exchange, limit: number): Promise<R
     const parts: Buffer[] = [];
     let size = 0;
     const finish = (refusal: Refusal | null, complete: boolean): void => {
-      request.pause();
       request.off('data', onData).off('end', onEnd).off('error', onLost).off('close', onLost);
+      // Answered already (408, for one): what still comes is read and dropped, so that the client has its answer.
+      if (exchange.recorded) {
+        resolve(refusal);
+        return;
+      }
+      request.pause();
       exchange.heldBody = { bytes: Buffer.concat(parts), complete };
       exchange.bytesIn = size;
       resolve(refusal);
     };
     const onData = (part: Buffer): void => {
+      // Nobody would take it off the count again.
+      if (exchange.recorded) {
+        finish(refuse('request_malformed'), false);
+        return;
+      }
       size += part.length;
       parts.push(part);
       exchange.heldBytes += part.length;

@@ -79,8 +79,10 @@ function lastingFields(
   if (permit.principal !== null) identify(fields, permit.principal, exchange.scopes);
   const { credential } = options;
   if (credential !== null) {
+    // Many back ends take an underscore for a hyphen, and would have two of it.
+    const ours = credential.header.replaceAll('_', '-');
     for (let i = fields.length - 2; i >= 0; i -= 2) {
-      if (fields[i]?.toLowerCase() === credential.header) fields.splice(i, 2);
+      if (fields[i]?.toLowerCase().replaceAll('_', '-') === ours) fields.splice(i, 2);
     }
   }
   fields.push('host', options.preserveHost && head.host !== '' ? head.host : host);

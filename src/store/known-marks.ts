@@ -12,6 +12,9 @@ import type { WhenUnavailable } from './token-store.ts';
 /** Readings that one question makes while each takes as long as a lease. */
 const ATTEMPTS = 5;
 
+/** Marks between two looks for those that have ended: the store has let go of them long before. */
+const MARKS_PER_SWEEP = 1_000;
+
 /** Marks that are written at once where the store has lost them. */
 const AT_ONCE = 32;
 
@@ -33,6 +36,7 @@ export interface KnownMarksOptions {
 export class KnownMarks {
   readonly #options: KnownMarksOptions;
   readonly #index = new MarkIndex();
+  #unswept = 0;
 
   constructor(options: KnownMarksOptions) {
     this.#options = options;
@@ -82,7 +86,7 @@ export class KnownMarks {
   /** Writes a mark, which holds here from then on. */
   async put(mark: RevocationMark, most: number): Promise<PutMark | null> {
     const put = await this.#options.store.putMark(mark, most);
-    if (put !== null) this.#index.add(put.mark);
+    if (put !== null) this.#add([put.mark]);
     return put;
   }
 
@@ -90,16 +94,17 @@ export class KnownMarks {
   async load(ids: readonly string[]): Promise<void> {
     const marks = ids.filter(isMarkId);
     if (marks.length === 0) return;
-    for (const mark of await this.#options.store.findMarks(marks)) this.#index.add(mark);
+    this.#add(await this.#options.store.findMarks(marks));
   }
 
   /** Any may have been made since. Those that the store does not have any more are written to it again. */
   async reload(): Promise<void> {
     const { store, clock } = this.#options;
     this.#index.forgetEnded(clock.now());
+    this.#unswept = 0;
     const stored = await store.allMarks();
     const there = new Map(stored.map((mark) => [mark.id, mark]));
-    for (const mark of stored) this.#index.add(mark);
+    this.#add(stored);
     await this.#write(this.#index.values().filter((mark) => !holds(there.get(mark.id), mark)));
   }
 
@@ -155,8 +160,17 @@ export class KnownMarks {
   }
 
   #learn(found: readonly RevocationMark[], token: MarkedPrincipal): boolean {
-    for (const mark of found) this.#index.add(mark);
+    this.#add(found);
     return this.#index.covers(token);
+  }
+
+  /** Without a sweep memory would grow with every mark that there ever was: whoever holds a token of others can make them. */
+  #add(marks: readonly RevocationMark[]): void {
+    for (const mark of marks) this.#index.add(mark);
+    this.#unswept += marks.length;
+    if (this.#unswept < MARKS_PER_SWEEP) return;
+    this.#unswept = 0;
+    this.#index.forgetEnded(this.#options.clock.now());
   }
 
   /** `serve_cached`: no mark that is known covers the token, and that has to do, for a bounded time. */
