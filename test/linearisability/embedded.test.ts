@@ -35,7 +35,8 @@ describe('a token whose revocation has returned, with processes on one file', ()
   );
 
   it('is seen to be let in by a build that trusts its memory without a lease', { timeout: 120_000 }, async () => {
-    const seen = await drive(STALE_PROGRAM, { ...REPLICAS, replicas: 2 }, STOPPED);
+    // Not every revocation meets a token that the stopped process remembers.
+    const seen = await drive(STALE_PROGRAM, { ...REPLICAS, replicas: 2 }, { ...STOPPED, revocations: 9 });
     const broken = seen.flatMap(({ requests, lives, streams }) => brokenPromises(requests, lives, streams));
     expect(broken.filter((text) => text.includes('after its revocation returned')).length, `seed ${SEED}`).not.toBe(0);
   });
