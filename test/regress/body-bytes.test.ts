@@ -1,6 +1,15 @@
 import { createHash, randomFillSync } from 'node:crypto';
-import { createServer, get, type IncomingMessage, type Server } from 'node:http';
-import { get as getTls } from 'node:https';
+import { once } from 'node:events';
+import {
+  type ClientRequest,
+  createServer,
+  get,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  request as startRequest,
+} from 'node:http';
+import { get as getTls, request as startTlsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -24,6 +33,10 @@ describe.each([
   let api: SingleApi;
   beforeAll(async () => {
     upstream = createServer((request, response) => {
+      if (request.method === 'POST') {
+        void answerWithDigest(request, response);
+        return;
+      }
       if (request.url === '/counted') response.setHeader('content-length', BODY.length);
       let at = 0;
       const more = (): void => {
@@ -85,4 +98,50 @@ describe.each([
     ]);
     expect(new Set(digests)).toEqual(new Set([DIGEST]));
   });
+
+  /** Sends the body in parts of all sizes, and gives what the upstream has found its digest to be. */
+  async function upload(path: string, counted: boolean, leaves: boolean): Promise<string> {
+    const headers = { authorization: `Bearer ${api.token}`, ...(counted ? { 'content-length': BODY.length } : {}) };
+    const options = { port: api.gateway.port, host: '127.0.0.1', path, method: 'POST', headers, agent: false };
+    const request: ClientRequest =
+      tls === '' ? startRequest(options) : startTlsRequest({ ...options, rejectUnauthorized: false });
+    const answered = new Promise<IncomingMessage>((found, reject) => request.on('response', found).on('error', reject));
+    if (leaves) answered.catch(() => undefined);
+    for (let at = 0; at < BODY.length; ) {
+      const end = Math.min(BODY.length, at + 1000 + ((at * 7919) % 150_000));
+      if (!request.write(BODY.subarray(at, end))) await once(request, 'drain');
+      at = end;
+      if (leaves && at > BODY.length / 2) {
+        request.destroy();
+        return DIGEST;
+      }
+    }
+    request.end();
+    let text = '';
+    for await (const part of await answered) text += String(part);
+    return text;
+  }
+
+  it('to an upstream that reads at once and slowly, together, and when some clients leave in between', async () => {
+    const digests = await Promise.all([
+      ...[true, false].flatMap((counted) => [upload('/quick', counted, false), upload('/slow', counted, false)]),
+      upload('/slow', true, true),
+      upload('/slow', false, true),
+    ]);
+    expect(new Set(digests)).toEqual(new Set([DIGEST]));
+  });
 });
+
+async function answerWithDigest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const hash = createHash('sha256');
+  try {
+    for await (const part of request) {
+      hash.update(part);
+      if (request.url === '/slow') for (let i = 0; i < 20; i += 1) await turn();
+    }
+  } catch {
+    // Its client has left.
+    return;
+  }
+  response.end(hash.digest('hex'));
+}
