@@ -87,6 +87,7 @@ class Forwarding implements HandshakeHandler, ResponseOwner, LiveStream {
   /** Counted among the open streams. */
   #opened = false;
   expiresAt: number | null;
+  place = -1;
   /** The answer is complete, or has been replaced by one of the gateway's own. */
   #ended = false;
 

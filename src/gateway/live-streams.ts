@@ -10,6 +10,8 @@ export interface LiveStream {
   readonly exchange: Exchange;
   /** When its token ends, milliseconds since the epoch; null without a token. Moves when the record is changed. */
   expiresAt: number | null;
+  /** Where it stands among those of its token; for these alone. */
+  place: number;
   /** The client is told the reason where it has seen nothing of an answer yet; otherwise the answer is visibly cut off. */
   close(reason: Reason): void;
 }
@@ -24,12 +26,44 @@ const KEPT_PLACES = 1_000;
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 /**
+ * The requests under way of one token. A Set would do but for this: it takes a new table whenever the one in use is full of what
+ * was deleted, and the old table points to the new one. Once the collector counts one of them among the old objects, they all hold
+ * one another, and with them every request that ever was, until the next full collection.
+ */
+class UnderWay implements Iterable<LiveStream> {
+  readonly #streams: LiveStream[] = [];
+
+  get size(): number {
+    return this.#streams.length;
+  }
+
+  [Symbol.iterator](): Iterator<LiveStream> {
+    return this.#streams[Symbol.iterator]();
+  }
+
+  add(stream: LiveStream): void {
+    stream.place = this.#streams.length;
+    this.#streams.push(stream);
+  }
+
+  /** Does nothing where it has been taken out already. */
+  delete(stream: LiveStream): void {
+    const { place } = stream;
+    if (this.#streams[place] !== stream) return;
+    const last = this.#streams.pop();
+    if (last === undefined || last === stream) return;
+    last.place = place;
+    this.#streams[place] = last;
+  }
+}
+
+/**
  * The requests under way of this process, by token, from the moment they are permitted: WebSockets, event streams,
  * downloads, and also those whose answer has not begun. Answers without an end of their own (`exchange.streaming`) are
  * counted, and closed by a drain.
  */
 export class LiveStreams {
-  readonly #byToken = new Map<string, Set<LiveStream>>();
+  readonly #byToken = new Map<string, UnderWay>();
   /** A request that was let in before its token was revoked may come to be permitted only now. */
   readonly #revoked = new Set<string>();
   readonly #metrics: Metrics;
@@ -58,9 +92,12 @@ export class LiveStreams {
   /** In one go with `refusal`: no moment lies between the last look at the token and its being found here. */
   enter(stream: LiveStream): void {
     const key = stream.exchange.tokenId ?? '';
-    const streams = this.#byToken.get(key);
-    if (streams === undefined) this.#byToken.set(key, new Set([stream]));
-    else streams.add(stream);
+    let streams = this.#byToken.get(key);
+    if (streams === undefined) {
+      streams = new UnderWay();
+      this.#byToken.set(key, streams);
+    }
+    streams.add(stream);
     if (stream.expiresAt !== null && stream.expiresAt < this.#nextExpiry) this.#expectExpiry(stream.expiresAt);
   }
 
