@@ -3,9 +3,10 @@ import type { MaybePromise } from '../base/result.ts';
 import { Fault } from '../model/fault.ts';
 import type { TokenRecord } from '../model/token-record.ts';
 import { type Lease, momentOf } from './lease.ts';
+import { RecentEntries } from './recent-entries.ts';
 import type { TokenReader, WhenUnavailable } from './token-store.ts';
 
-/** Records that are remembered; one takes about 2 KiB. */
+/** Records that are remembered at most; one takes about 2 KiB. */
 const REMEMBERED = 20_000;
 
 /** A record is read again after so long even under a lease, milliseconds: a second net, should a change not be in the log. */
@@ -42,7 +43,10 @@ interface Remembered {
 
 /** A read under way. `poisoned`: what it brings may be older than a change that has been applied meanwhile. */
 interface LookUp {
+  readonly id: string;
   poisoned: boolean;
+  /** Where it stands among those under way. */
+  place: number;
 }
 
 /**
@@ -52,8 +56,8 @@ interface LookUp {
  */
 export class CachedReader implements TokenReader {
   readonly #options: CachedReaderOptions;
-  readonly #remembered = new Map<string, Remembered>();
-  readonly #lookUps = new Map<string, Set<LookUp>>();
+  readonly #remembered = new RecentEntries<Remembered>(REMEMBERED);
+  readonly #lookUps: LookUp[] = [];
   /** The last moment at which the lease was seen to be valid, monotonic milliseconds. */
   #confirmedAt = Number.NEGATIVE_INFINITY;
 
@@ -79,13 +83,13 @@ export class CachedReader implements TokenReader {
   /** The record has changed: what is remembered is dropped, and what is being read is read again. */
   drop(id: string): void {
     this.#remembered.delete(id);
-    for (const lookUp of this.#lookUps.get(id) ?? []) lookUp.poisoned = true;
+    for (const lookUp of this.#lookUps) if (lookUp.id === id) lookUp.poisoned = true;
   }
 
   /** Any record may have changed. */
   flush(): void {
     this.#remembered.clear();
-    for (const lookUps of this.#lookUps.values()) for (const lookUp of lookUps) lookUp.poisoned = true;
+    for (const lookUp of this.#lookUps) lookUp.poisoned = true;
   }
 
   /** The lease has just been extended or is still valid: what is remembered was true until now. */
@@ -111,18 +115,18 @@ export class CachedReader implements TokenReader {
   }
 
   async #read(id: string, whenUnavailable: WhenUnavailable | null): Promise<TokenRecord | null> {
-    const lookUp: LookUp = { poisoned: false };
-    const lookUps = this.#lookUps.get(id);
-    if (lookUps === undefined) this.#lookUps.set(id, new Set([lookUp]));
-    else lookUps.add(lookUp);
+    const lookUp: LookUp = { id, poisoned: false, place: this.#lookUps.length };
+    this.#lookUps.push(lookUp);
     try {
       return await this.#readUnpoisoned(id, lookUp);
     } catch (error) {
       return this.#stale(id, whenUnavailable, error);
     } finally {
-      const rest = this.#lookUps.get(id);
-      rest?.delete(lookUp);
-      if (rest?.size === 0) this.#lookUps.delete(id);
+      const last = this.#lookUps.pop();
+      if (last !== undefined && last !== lookUp) {
+        last.place = lookUp.place;
+        this.#lookUps[last.place] = last;
+      }
     }
   }
 
@@ -144,11 +148,6 @@ export class CachedReader implements TokenReader {
   #remember(id: string, record: TokenRecord, sentAt: number): void {
     const known = this.#remembered.get(id);
     if (known !== undefined && known.sentAt > sentAt) return;
-    this.#remembered.delete(id);
-    if (this.#remembered.size >= REMEMBERED) {
-      const [oldest = ''] = this.#remembered.keys();
-      this.#remembered.delete(oldest);
-    }
     this.#remembered.set(id, { record, sentAt });
   }
 

@@ -1,4 +1,5 @@
 import type { TokenRecord } from '../model/token-record.ts';
+import { RecentEntries } from './recent-entries.ts';
 import { decodeRecord } from './stored-record.ts';
 
 /** Texts that are remembered; a record with its text takes about 2 KiB. */
@@ -9,23 +10,14 @@ const REMEMBERED = 4096;
  * much as the read itself. The store is read every time and the whole text compared, so nothing stale can come out.
  */
 export class RecordDecoder {
-  readonly #decoded = new Map<string, { readonly text: string; readonly record: TokenRecord }>();
+  readonly #decoded = new RecentEntries<{ readonly text: string; readonly record: TokenRecord }>(REMEMBERED);
 
   /** Throws Fault `internal` for a damaged text, as `decodeRecord` does. */
   decode(id: string, text: unknown): TokenRecord {
     const known = this.#decoded.get(id);
     if (known !== undefined && known.text === text) return known.record;
     const record = decodeRecord(id, text);
-    if (typeof text === 'string') this.#remember(id, text, record);
+    if (typeof text === 'string') this.#decoded.set(id, { text, record });
     return record;
-  }
-
-  #remember(id: string, text: string, record: TokenRecord): void {
-    this.#decoded.delete(id);
-    if (this.#decoded.size >= REMEMBERED) {
-      const [oldest] = this.#decoded.keys();
-      if (oldest !== undefined) this.#decoded.delete(oldest);
-    }
-    this.#decoded.set(id, { text, record });
   }
 }
