@@ -81,6 +81,8 @@ export class Exchange implements ResponseOwner {
   upstreamAnsweredAt = 0;
   /** The answer is longer than a moment: a WebSocket or server-sent events. */
   streaming = false;
+  /** Something was awaited after the token was looked up. */
+  waited = false;
   judged = false;
   closed = false;
   recorded = false;

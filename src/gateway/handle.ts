@@ -1,3 +1,4 @@
+import type { MaybePromise } from '../base/result.ts';
 import { Fault } from '../model/fault.ts';
 import type { Reason } from '../model/reason.ts';
 import { normaliseAddress } from './client-address.ts';
@@ -6,7 +7,7 @@ import { answerDecision } from './decision-endpoint.ts';
 import { Exchange, type UpgradeOffer } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Gateway } from './gateway.ts';
-import { judge, type Verdict } from './judge.ts';
+import { confirm, judge, type Verdict } from './judge.ts';
 import { KeySetCall, serveKeySet } from './key-set.ts';
 import { OwnTokenCall, serveOwnToken } from './own-token.ts';
 import { Permit } from './permit.ts';
@@ -63,14 +64,20 @@ function run(gateway: Gateway, exchange: Exchange): void {
   try {
     const verdict = judge(gateway, exchange);
     if (verdict instanceof Promise) {
-      verdict.then(
-        (settled) => settle(gateway, exchange, settled),
-        (error: unknown) => fault(gateway, exchange, error),
-      );
+      verdict
+        .then((settled) => confirmed(gateway, exchange, settled))
+        .catch((error: unknown) => fault(gateway, exchange, error));
     } else settle(gateway, exchange, verdict);
   } catch (error) {
     fault(gateway, exchange, error);
   }
+}
+
+/** No moment lies between the last look at the token and what follows from it. */
+function confirmed(gateway: Gateway, exchange: Exchange, verdict: Verdict): MaybePromise<void> {
+  const last = confirm(gateway, exchange, verdict);
+  if (!(last instanceof Promise)) return settle(gateway, exchange, last);
+  return last.then((settled) => settle(gateway, exchange, settled));
 }
 
 function settle(gateway: Gateway, exchange: Exchange, verdict: Verdict): void {

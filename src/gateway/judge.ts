@@ -12,7 +12,7 @@ import type { Gateway } from './gateway.ts';
 import { KEY_SET_PATH, KeySetCall } from './key-set.ts';
 import { mayCarryMessage, readMcpBody } from './mcp-body.ts';
 import { OwnTokenCall, ownTokenAction } from './own-token.ts';
-import { type Permit, permitAllowed, permitReported } from './permit.ts';
+import { Permit, permitAllowed, permitReported } from './permit.ts';
 import { checkPossession } from './possession.ts';
 import { type Refusal, refuse } from './refusal.ts';
 import type { RequestHead } from './request-head.ts';
@@ -167,7 +167,10 @@ function authenticated(
   }
   const doubt = checkPossession(gateway, exchange, principal);
   if (!(doubt instanceof Promise)) return doubt ?? possessed(gateway, exchange, policy, match, request, outcome);
-  return doubt.then((settled) => settled ?? possessed(gateway, exchange, policy, match, request, outcome));
+  return doubt.then((settled) => {
+    exchange.waited = true;
+    return settled ?? possessed(gateway, exchange, policy, match, request, outcome);
+  });
 }
 
 /** The token is let in: whoever presents it may. */
@@ -192,9 +195,10 @@ function possessed(
     });
   }
   if (outcome.retiresOlder !== true) return admit(gateway, exchange, policy, match, request, outcome);
-  return gateway.options.generations
-    .retireOlder(outcome.principal.tokenId, outcome.generation)
-    .then(() => admit(gateway, exchange, policy, match, request, outcome));
+  return gateway.options.generations.retireOlder(outcome.principal.tokenId, outcome.generation).then(() => {
+    exchange.waited = true;
+    return admit(gateway, exchange, policy, match, request, outcome);
+  });
 }
 
 function unauthenticated(
@@ -260,7 +264,10 @@ function conclude(
   if (limit === null) return permit;
   const refusal = gateway.rateLimits.check(decision.rule, limit, exchange);
   return refusal instanceof Promise
-    ? refusal.then((settled) => limited(exchange, decision.rule, permit, settled))
+    ? refusal.then((settled) => {
+        exchange.waited = true;
+        return limited(exchange, decision.rule, permit, settled);
+      })
     : limited(exchange, decision.rule, permit, refusal);
 }
 
@@ -285,11 +292,32 @@ async function judgeMessage(
   const credential = exchange.head?.credential ?? '';
   const outcome = await options.authenticator.authenticate(credential, options.clock.now(), whenUnavailable);
   if (!outcome.ok) return await unauthenticated(gateway, exchange, outcome);
+  exchange.waited = false;
   const { principal } = outcome;
   exchange.principal = principal;
   exchange.scopes = effectiveScopes(policy, principal);
   exchange.mcp = unreadable ? null : read;
   return conclude(gateway, exchange, policy, match, { ...request, mcp: exchange.mcp }, principal);
+}
+
+/**
+ * The last look at the token of a request that has waited since its token was looked up (for its proof, its limit): the lease that
+ * let it in may have ended meanwhile, and nothing that this process has heard would say so. Where nobody can vouch for the
+ * token at once it is looked up anew. To be called right before what is permitted is done.
+ */
+export function confirm(gateway: Gateway, exchange: Exchange, verdict: Verdict): MaybePromise<Verdict> {
+  const { principal, waited } = exchange;
+  if (!waited || principal === null || !(verdict instanceof Permit)) return verdict;
+  const { options } = gateway;
+  const whenUnavailable = exchange.api?.onUnavailable ?? null;
+  const reason = options.standing(principal, whenUnavailable);
+  if (reason === null) return verdict;
+  if (reason !== 'store_unavailable') return refuse(reason);
+  const credential = exchange.head?.credential ?? '';
+  const outcome = options.authenticator.authenticate(credential, options.clock.now(), whenUnavailable);
+  const settle = (settled: AuthenticationOutcome): MaybePromise<Verdict> =>
+    settled.ok ? verdict : unauthenticated(gateway, exchange, settled);
+  return outcome instanceof Promise ? outcome.then(settle) : settle(outcome);
 }
 
 /** A rule that only reports lets through also what its limit would refuse. */

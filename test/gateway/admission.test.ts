@@ -49,6 +49,7 @@ describe('the data plane', () => {
   let nonces: DpopNonces | null;
   let rememberProof: ProofMemory['rememberProof'];
   let isRevoked: GatewayOptions['isRevoked'];
+  let standing: GatewayOptions['standing'];
   let noted: string[];
 
   beforeEach(async () => {
@@ -63,6 +64,7 @@ describe('the data plane', () => {
     isRevoked = () => {
       throw new Error('nobody asks this about a token of this gateway');
     };
+    standing = () => null;
     nonces = null;
     server = new TrafficServer({
       tls: null,
@@ -109,7 +111,7 @@ describe('the data plane', () => {
       },
       // Nothing here is rotated, and nobody asks about an own token.
       generations: { retireOlder: () => unwanted(), reused: () => undefined },
-      standing: () => null,
+      standing: (principal, whenUnavailable) => standing(principal, whenUnavailable),
       isRevoked: (principal) => isRevoked(principal),
       ownToken: { show: unwanted, rotate: unwanted, revoke: unwanted },
       policy: { current: () => policy.current() },
@@ -231,6 +233,63 @@ describe('the data plane', () => {
     answer.resolve({ count: 1, leftMs: 1000 });
     expect(await waiting).toEqual({ status: 401, reason: 'token_revoked' });
     expect(upstream.connections).toEqual([]);
+  });
+
+  /** A process that was stopped for longer than its lease while it waited has heard of nothing. */
+  it.each([
+    ['nobody can be asked', 'store_unavailable', 'store_unavailable', 503],
+    ['it was revoked', 'store_unavailable', 'token_revoked', 401],
+    ['it was revoked, as is known at once', 'token_revoked', null, 401],
+    ['it is still good', 'store_unavailable', null, 200],
+    ['the lease is valid', null, 'token_revoked', 200],
+  ] as const)('looks at the token again when its lease ended meanwhile: %s', async (_, known, lookedUp, status) => {
+    const key = await ProofKey.generate();
+    const confirmation = { keyThumbprint: key.thumbprint, certificateThumbprint: null };
+    const letIn = (bound: boolean): AuthenticationOutcome => {
+      const outcome = holder();
+      if (!outcome.ok || !bound) return outcome;
+      return { ...outcome, principal: { ...outcome.principal, confirmation } };
+    };
+    const proof = await key.proof({ url: 'http://a/mine', token: 'x' });
+    const ways: readonly [string, string, boolean][] = [
+      ['/few', 'Authorization: Bearer x\r\n', false],
+      ['/mine', `Authorization: DPoP x\r\nDPoP: ${proof}\r\n`, true],
+    ];
+    for (const [path, fields, bound] of ways) {
+      const asked = Promise.withResolvers<void>();
+      const answer = Promise.withResolvers<void>();
+      const wait = async (): Promise<void> => {
+        asked.resolve();
+        await answer.promise;
+      };
+      countRate = () => wait().then(() => ({ count: 1, leftMs: 1000 }));
+      rememberProof = () => wait().then(() => true);
+      standing = () => null;
+      authenticate = () => letIn(bound);
+      const waiting = get(path, fields);
+      await asked.promise;
+      standing = () => known;
+      authenticate = () => {
+        if (lookedUp === null) return Promise.resolve(letIn(bound));
+        if (lookedUp === 'store_unavailable') return Promise.reject(new Fault('store_unavailable', 'away'));
+        return { ok: false, reason: lookedUp, tokenId: 'abcdefghijkl', generation: null };
+      };
+      answer.resolve();
+      const reason = status === 200 ? null : status === 503 ? 'store_unavailable' : 'token_revoked';
+      expect({ path, ...(await waiting) }).toEqual({ path, status, reason });
+    }
+    expect(upstream.requests).toHaveLength(status === 200 ? 2 : 0);
+  });
+
+  it('asks nothing again about a request that has not waited', async () => {
+    authenticate = holder;
+    standing = () => {
+      throw new Error('nobody has waited');
+    };
+    expect(await get('/mine', 'Authorization: Bearer x\r\n')).toEqual({ status: 200, reason: null });
+    // A look-up that took its time is not waiting: it is as fresh as it can be.
+    authenticate = () => Promise.resolve(holder());
+    expect(await get('/mine', 'Authorization: Bearer x\r\n')).toEqual({ status: 200, reason: null });
   });
 
   it('asks so about a token of somebody else too, which nobody has revoked by its id', async () => {
