@@ -73,6 +73,18 @@ describe('the examples for proxies that ask for decisions', () => {
     },
   );
 
+  /** With these an API may act on another method or path than the one that was judged, or believe to stand elsewhere. */
+  const CLAIMS = [
+    'forwarded',
+    'x-forwarded-prefix',
+    'x-http-method-override',
+    'x-http-method',
+    'x-method-override',
+    'x-original-url',
+    'x-rewrite-url',
+  ];
+  const TOKEN = ['authorization', 'x-api-key', 'dpop'];
+
   it('Traefik asks the endpoint, believes no client, and takes the token out last', () => {
     const dynamic = read('traefik/dynamic.yaml');
     const forwardAuth = at(dynamic, 'http', 'middlewares', 'portcullis', 'forwardAuth');
@@ -88,7 +100,14 @@ describe('the examples for proxies that ask for decisions', () => {
       [...(order as string[])].toSorted(),
     );
     const removed = at(dynamic, 'http', 'middlewares', 'without-token', 'headers', 'customRequestHeaders');
-    expect(removed).toEqual({ Authorization: '', 'X-Api-Key': '', DPoP: '' });
+    expect(Object.values(removed as object).every((value) => value === '')).toBe(true);
+    expect(lower(Object.keys(removed as object)).toSorted()).toEqual([...TOKEN, ...CLAIMS].toSorted());
+    expect(lower(at(forwardAuth, 'authRequestHeaders'))).toEqual(expect.arrayContaining(TOKEN));
+    // A client's identity in every spelling: all by the entry point, and those with underscores once more by name.
+    expect(at(read('traefik/traefik.yaml'), 'entryPoints', 'web', 'http', 'aliasHeadersStrategy')).toBe('delete');
+    const dropped = at(dynamic, 'http', 'middlewares', 'without-identity', 'headers', 'customRequestHeaders');
+    expect(lower(Object.keys(dropped as object)).toSorted()).toEqual(IDENTITY.flatMap(withUnderscores).toSorted());
+    expect(Object.values(dropped as object).every((value) => value === '')).toBe(true);
     const file = String(at(read('traefik/traefik.yaml'), 'providers', 'file', 'filename'));
     expect(file.endsWith('/dynamic.yaml')).toBe(true);
   });
@@ -116,7 +135,7 @@ describe('the examples for proxies that ask for decisions', () => {
     expect(at(authz, 'http_service', 'path_prefix')).toBe(DECISION_PATH);
     const exact = (patterns: Tree): string[] => (patterns as readonly Tree[]).map((each) => String(at(each, 'exact')));
     expect(exact(at(authz, 'allowed_headers', 'patterns'))).toEqual(
-      expect.arrayContaining(['x-api-key', 'x-forwarded-for']),
+      expect.arrayContaining(['x-api-key', 'dpop', 'x-forwarded-for', 'x-forwarded-proto']),
     );
     expect(exact(at(authz, 'allowed_headers', 'patterns')).join()).not.toMatch(/x-original|x-forwarded-(?!for|proto)/);
     const answer = at(authz, 'http_service', 'authorization_response');
@@ -128,11 +147,10 @@ describe('the examples for proxies that ask for decisions', () => {
       true,
       true,
     ]);
-    expect(at(manager, 'route_config', 'virtual_hosts', 0, 'request_headers_to_remove')).toEqual([
-      'authorization',
-      'x-api-key',
-      'dpop',
-    ]);
+    expect(at(manager, 'common_http_protocol_options', 'headers_with_underscores_action')).toBe('REJECT_REQUEST');
+    expect(at(manager, 'route_config', 'virtual_hosts', 0, 'request_headers_to_remove')).toEqual(
+      expect.arrayContaining([...TOKEN, ...CLAIMS, 'x-forwarded-host', 'x-forwarded-port']),
+    );
   });
 });
 
@@ -178,6 +196,16 @@ function at(tree: Tree, ...path: readonly (string | number)[]): Tree {
     if (typeof node !== 'object' || node === null || !(key in node)) throw new Error(`there is no ${path.join('.')}`);
     return (node as Record<string | number, Tree>)[key];
   }, tree);
+}
+
+/** Every way to write a name with at least one of its hyphens as an underscore. */
+function withUnderscores(name: string): string[] {
+  const [first = '', ...rest] = name.split('-');
+  const spellings = rest.reduce(
+    (begun, part) => begun.flatMap((each) => [`${each}-${part}`, `${each}_${part}`]),
+    [first],
+  );
+  return spellings.filter((each) => each !== name);
 }
 
 function lower(names: Tree): string[] {

@@ -232,6 +232,23 @@ describe.each(['nginx', 'caddy'] as const)('%s, set up as in deploy/', (name) =>
     ]);
   });
 
+  test('lets no client say under which scheme it came, and so for which URL its proof is', async () => {
+    const key = await ProofKey.generate();
+    const { token: bound } = await gateway.issue({ bound_to: { jkt: key.thumbprint } });
+    const proof = await key.proof({ url: `https://127.0.0.1:${proxy.port}/orders/7`, token: bound });
+    const said = { 'x-forwarded-proto': 'https', x_forwarded_proto: 'https', forwarded: 'for=127.0.0.9;proto=https' };
+    const headers = { ...said, authorization: `DPoP ${bound}`, dpop: proof };
+    expect((await call('/orders/7', { token: null, headers })).status).toBe(401);
+  });
+
+  test('hands on nothing by which an API would act on another request, or in another place, than was judged', async () => {
+    const claims = ['x-http-method-override', 'x-http-method', 'x-method-override', 'x-original-url', 'x-rewrite-url'];
+    const places = ['forwarded', 'x-forwarded-port', 'x-forwarded-prefix', 'x-forwarded-proto', 'x-forwarded-host'];
+    const headers = Object.fromEntries([...claims, ...places].map((field) => [field, 'forged']));
+    const seen = await seenBy(async () => expect((await call('/orders/7', { headers })).status).toBe(200));
+    expect(JSON.stringify(seen.map(({ rawHeaders }) => rawHeaders))).not.toContain('forged');
+  });
+
   test('passes a rate limit on, with when to come again', async () => {
     expect((await call('/orders/limited')).status).toBe(200);
     const second = await call('/orders/limited');
@@ -252,6 +269,10 @@ describe.each(['nginx', 'caddy'] as const)('%s, set up as in deploy/', (name) =>
       'portcullis-request-id': 'forged',
       'portcullis-assertion': 'forged',
       portcullis_subject: 'forged',
+      'portcullis-token_id': 'forged',
+      'portcullis_token-id': 'forged',
+      'portcullis.token.id': 'forged',
+      'portcullis~subject': 'forged',
     };
     const { token: bare } = await gateway.issue();
     const seen = await seenBy(async () => {
