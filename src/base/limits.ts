@@ -15,6 +15,8 @@ export const LIMITS = {
   ownTokenBodyBytes: 4 * 1024,
   /** Bodies that are held for policies that look at them, bytes of all requests under way together. */
   heldBodyBytes: 32 * 1024 * 1024,
+  /** The same of one holder of a token, as soon as they hold more than one. */
+  heldBodyBytesOfHolder: 8 * 1024 * 1024,
   /** Policy, role and class files, bytes each. */
   policyFileBytes: 4 * 1024 * 1024,
   /** An OpenAPI document, bytes. The largest public ones have about 12 MiB. */

@@ -58,6 +58,8 @@ export class Exchange implements ResponseOwner {
   /** What was read of the body before the decision. */
   heldBody: HeldBody | null = null;
   heldBytes = 0;
+  /** Whose bytes they count as. */
+  heldFor: string | null = null;
   /** When the policy decided, milliseconds since the epoch; 0 where it was not asked. */
   decidedAt = 0;
   /** Why it was refused, or why an allowed request was not answered by the upstream. */

@@ -8,6 +8,7 @@ import { ClientCertificates } from './client-certificate.ts';
 import type { TokenBases } from './decision-basis.ts';
 import type { Exchange } from './exchange.ts';
 import { HeaderKinds } from './header-kinds.ts';
+import { HeldBytes } from './held-bytes.ts';
 import { LiveStreams } from './live-streams.ts';
 import type { GatewayOptions } from './options.ts';
 import { RateLimits } from './rate-limit.ts';
@@ -36,7 +37,7 @@ export class Gateway {
   /** Requests that each rule has decided, by rule id, since the process started. */
   readonly ruleHits = new Map<string, number>();
   /** Of bodies that were read before the decision, in memory now. */
-  heldBytes = 0;
+  readonly held = new HeldBytes();
   readonly #bases: TokenBases = new WeakMap();
   draining = false;
   /** Requests that have begun and are not recorded yet. */
@@ -96,7 +97,7 @@ export class Gateway {
     if (exchange.recorded) return;
     exchange.recorded = true;
     this.inFlight -= 1;
-    this.heldBytes -= exchange.heldBytes;
+    this.held.release(exchange);
     if (exchange.judged) this.options.metrics.inFlight(exchange.api?.name ?? '-', -1);
     recordExchange(this.options, exchange, this.#bases);
     const rule = exchange.rule?.id;

@@ -1,5 +1,4 @@
 import { IncomingMessage } from 'node:http';
-import { LIMITS } from '../base/limits.ts';
 import { type McpMessage, TOOL_METHOD } from '../model/mcp-message.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
@@ -20,7 +19,7 @@ export function mayCarryMessage(exchange: Exchange): boolean {
 
 /**
  * Reads the body of a request, whose token suffices but for its message, and keeps it. Bounded for each request by
- * `mcp_message_bytes`, for all together by LIMITS, and in time by the listener's request timeout. Never rejects.
+ * `mcp_message_bytes`, for each holder and for all together by LIMITS, and in time by the listener's request timeout. Never rejects.
  */
 export async function readMcpBody(gateway: Gateway, exchange: Exchange): Promise<McpMessage | Refusal> {
   const { head } = exchange;
@@ -51,8 +50,19 @@ function collect(gateway: Gateway, exchange: Exchange, limit: number): Promise<R
   const { request } = exchange;
   if (!(request instanceof IncomingMessage)) throw new TypeError('a body was let in that nobody reads');
   return new Promise((resolve) => {
-    const parts: Buffer[] = [];
+    let room = Buffer.alloc(0);
     let size = 0;
+    // Copied, because a body of many small parts would take a hundred times what is counted of it.
+    const keep = (part: Buffer): void => {
+      const needed = size + part.length;
+      if (needed > room.length) {
+        const larger = Buffer.allocUnsafe(Math.max(needed, 2 * room.length));
+        room.copy(larger, 0, 0, size);
+        room = larger;
+      }
+      part.copy(room, size);
+      size = needed;
+    };
     const finish = (refusal: Refusal | null, complete: boolean): void => {
       request.off('data', onData).off('end', onEnd).off('error', onLost).off('close', onLost);
       // Answered already (408, for one): what still comes is read and dropped, so that the client has its answer.
@@ -61,7 +71,7 @@ function collect(gateway: Gateway, exchange: Exchange, limit: number): Promise<R
         return;
       }
       request.pause();
-      exchange.heldBody = { bytes: Buffer.concat(parts), complete };
+      exchange.heldBody = { bytes: room.subarray(0, size), complete };
       exchange.bytesIn = size;
       resolve(refusal);
     };
@@ -71,12 +81,10 @@ function collect(gateway: Gateway, exchange: Exchange, limit: number): Promise<R
         finish(refuse('request_malformed'), false);
         return;
       }
-      size += part.length;
-      parts.push(part);
-      exchange.heldBytes += part.length;
-      gateway.heldBytes += part.length;
+      keep(part);
+      const fits = gateway.held.add(exchange, part.length);
       if (size > limit) finish(tooLarge(limit), false);
-      else if (gateway.heldBytes > LIMITS.heldBodyBytes) finish(refuse('overloaded'), false);
+      else if (!fits) finish(refuse('overloaded'), false);
     };
     const onEnd = (): void => finish(null, true);
     // Too slow, or the client is gone: whoever noticed has answered, if there is anybody left to answer.

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { Replay } from '../../src/policy/replay-report.ts';
@@ -325,6 +327,53 @@ describe('a rule that looks at the message in the body', () => {
 });
 
 describe('messages that are held', () => {
+  it('are bounded for each holder, so that others go on', async () => {
+    const upstream = await TestUpstream.start();
+    const gateway = await TestGateway.start({
+      upstreams: { mcp: upstream.url },
+      policies: { 'mcp.yaml': POLICY },
+      config: { listen: '{ host: 127.0.0.1, port: 0, limits: { mcp_message_bytes: 4MiB } }' },
+    });
+    const sockets: Socket[] = [];
+    try {
+      const { token: greedy } = await gateway.issue({ scopes: ['items:use'] });
+      const { token: other } = await gateway.issue({ scopes: ['items:use'] });
+      const size = 3 * 1024 * 1024;
+      // All but the last byte, so that each is held for as long as a request may take.
+      const begin = async (): Promise<{ answered: Promise<number>; end: () => void }> => {
+        const socket = await openSocket(gateway.port);
+        sockets.push(socket);
+        const answered = once(socket, 'data').then(async ([part]) => {
+          const id = /portcullis-request-id: (\w+)/i.exec(String(part))?.[1];
+          // Recorded, and so free again.
+          await gateway.event((line) => line.request_id === id);
+          return statusOf(String(part));
+        });
+        const fields = `authorization: Bearer ${greedy}\r\ncontent-type: application/json\r\ncontent-length: ${size}`;
+        socket.write(`POST /mcp HTTP/1.1\r\nhost: mcp.test\r\n${fields}\r\n\r\n${message('tools/list')}`);
+        socket.write(Buffer.alloc(size - 1 - message('tools/list').length, ' '));
+        return { answered, end: () => socket.write(' ') };
+      };
+      const begun = [await begin(), await begin(), await begin()];
+      const first = await Promise.race(begun.map(async ({ answered }, at) => ({ at, status: await answered })));
+      expect(first.status).toBe(503);
+      const post = (token: string): Promise<Answer> =>
+        gateway.call('/mcp', { method: 'POST', token, headers: JSON_TYPE, body: message('tools/list') });
+      expect(outcome(await post(other))).toBe('ok');
+      const rest = begun.filter((_, at) => at !== first.at);
+      for (const { end } of rest) end();
+      expect(await Promise.all(rest.map(({ answered }) => answered))).toEqual([200, 200]);
+      expect(outcome(await post(greedy))).toBe('ok');
+      const again = [await begin(), await begin()];
+      for (const { end } of again) end();
+      expect(await Promise.all(again.map(({ answered }) => answered))).toEqual([200, 200]);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await gateway.close();
+      await upstream.close();
+    }
+  });
+
   it('are bounded together', async () => {
     const upstream = await TestUpstream.start();
     const gateway = await TestGateway.start({
