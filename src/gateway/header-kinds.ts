@@ -109,8 +109,8 @@ const DROPPED_PREFIXES: readonly string[] = [
 const CACHE_ENTRIES = 2048;
 
 /**
- * Tells a header's kind from its name as it came. `_` counts as `-`: many back ends fold both into one variable, so
- * `Portcullis_Subject` would arrive as `Portcullis-Subject`. Names seen are remembered, up to a bound.
+ * Tells a header's kind from its name as it came. Whatever is no letter and no digit counts as `-`: many back ends fold `_`, and some
+ * (PHP) also `.` and the like, so `Portcullis_Subject` would arrive as `Portcullis-Subject`. Names seen are remembered, up to a bound.
  */
 export class HeaderKinds {
   readonly #known = new Map<string, HeaderKind>();
@@ -133,7 +133,7 @@ export class HeaderKinds {
   #classify(name: string): HeaderKind {
     const lower = name.toLowerCase();
     if (this.#credentialHeaders.has(lower)) return HeaderKind.credential;
-    const folded = lower.replaceAll('_', '-');
+    const folded = foldedName(lower);
     const kind = KINDS.get(folded);
     // A folded spelling is never the real field: it can only be meant to slip past, so it ends here.
     if (kind !== undefined) return folded === lower ? kind : HeaderKind.drop;
@@ -141,6 +141,11 @@ export class HeaderKinds {
     if (folded !== lower && this.#credentialHeaders.has(folded)) return HeaderKind.drop;
     return HeaderKind.pass;
   }
+}
+
+/** A name, in lower case, as the least careful of back ends tells it from others. */
+export function foldedName(lower: string): string {
+  return lower.replaceAll(/[^a-z0-9-]/g, '-');
 }
 
 /** What the gateway does with a field of an upstream's answer, by its name. */

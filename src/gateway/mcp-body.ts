@@ -2,6 +2,7 @@ import { IncomingMessage } from 'node:http';
 import { type McpMessage, TOOL_METHOD } from '../model/mcp-message.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { foldedName } from './header-kinds.ts';
 import { readMcpMessage } from './mcp-message.ts';
 import { type Refusal, refuse } from './refusal.ts';
 
@@ -121,7 +122,7 @@ function decoded(value: string): string {
 function valuesOf(raw: readonly string[], wanted: string): string[] {
   const found: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]?.toLowerCase().replaceAll('_', '-') === wanted) found.push(raw[i + 1] ?? '');
+    if (foldedName(raw[i]?.toLowerCase() ?? '') === wanted) found.push(raw[i + 1] ?? '');
   }
   return found;
 }

@@ -1,6 +1,7 @@
 import type { Principal } from '../model/principal.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { foldedName } from './header-kinds.ts';
 import type { Permit } from './permit.ts';
 import type { RequestHead } from './request-head.ts';
 import { checkedLines } from './upstream-request-head.ts';
@@ -80,9 +81,9 @@ function lastingFields(
   const { credential } = options;
   if (credential !== null) {
     // Many back ends take an underscore for a hyphen, and would have two of it.
-    const ours = credential.header.replaceAll('_', '-');
+    const ours = foldedName(credential.header.toLowerCase());
     for (let i = fields.length - 2; i >= 0; i -= 2) {
-      if (fields[i]?.toLowerCase().replaceAll('_', '-') === ours) fields.splice(i, 2);
+      if (foldedName(fields[i]?.toLowerCase() ?? '') === ours) fields.splice(i, 2);
     }
   }
   fields.push('host', options.preserveHost && head.host !== '' ? head.host : host);

@@ -104,4 +104,14 @@ describe('the kinds of header fields', () => {
     ];
     expect(names.map((name) => kinds.of(name))).toEqual([0, 1, 1, 1, 1, 1]);
   });
+
+  it.each(['Portcullis-Token_Id', 'Portcullis.Subject', 'X~Forwarded~For', 'X.HTTP.Method.Override', 'X.Api-Key'])(
+    'are not got round by another spelling: %s',
+    (name) => expect(new HeaderKinds(['x-api-key']).of(name)).toBe(1),
+  );
+
+  it('leave other names alone, whatever they are made of', () => {
+    const names = ['X.Request.Id', 'x_trace', 'Portcullis', 'My-Portcullis-Subject', '~'];
+    expect(names.map((name) => new HeaderKinds(['x-api-key']).of(name))).toEqual([0, 0, 0, 0, 0]);
+  });
 });
