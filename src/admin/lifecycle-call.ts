@@ -6,7 +6,8 @@ import { invalidRequest, type RequestFacts } from './route.ts';
 export const NO_SUCH_TOKEN: Refusal = refusal('not_found', 'There is no token with this id.');
 
 /** Nobody can say now whether a token of somebody else's is one: which is no word against it. */
-export const ISSUER_SILENT = 'Whoever vouches for the token cannot be asked at the moment. Try again soon.';
+export const ISSUER_SILENT =
+  'Nothing was revoked: whoever vouches for the token cannot be asked at the moment. Repeat the call soon, or revoke by jti, subject or issuer.';
 
 /** The caller of a request as the one who asks for a change. */
 export function actorOf(call: { readonly caller: Caller; readonly request: RequestFacts }): Actor {

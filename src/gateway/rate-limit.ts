@@ -4,6 +4,7 @@ import { sha256 } from '../base/encoding.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { MaybePromise } from '../base/result.ts';
 import { Fault } from '../model/fault.ts';
+import type { ForeignToken } from '../model/principal.ts';
 import type { CompiledRule, RateLimit } from '../policy/compiled-policy.ts';
 import type { RateCounter } from '../store/rate-counter.ts';
 import type { WhenUnavailable } from '../store/token-store.ts';
@@ -151,12 +152,14 @@ export class RateLimits {
 function keyOf(limit: RateLimit, exchange: Limited): string {
   const { principal } = exchange;
   if (limit.by === 'ip' || principal === null) return `ip ${countedAddress(exchange.client)}`;
-  if (limit.by === 'subject' && principal.subject !== null) return keyOfSubject(principal.subject);
+  if (limit.by === 'subject' && principal.subject !== null) return keyOfSubject(principal.subject, principal.foreign);
   return `token ${principal.tokenId}`;
 }
 
-/** Subjects are texts of others, and a window is kept by its key: that of a long one is of one length. */
-function keyOfSubject(subject: string): string {
+/** `foreign`: whose word the subject is. Subjects are texts of others, and a window is kept by its key: that of a long one is of one length. */
+function keyOfSubject(subject: string, foreign: ForeignToken | null): string {
+  // Two issuers may use one name for two people, and neither is to use up what is another's. The name of none holds a line break.
+  if (foreign !== null) return `subject of ${sha256(`${foreign.issuer ?? ''}\n${subject}`).toString('hex')}`;
   return subject.length <= SUBJECT_CHARS ? `subject ${subject}` : `subject# ${sha256(subject).toString('hex')}`;
 }
 

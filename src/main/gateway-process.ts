@@ -19,6 +19,7 @@ import { createMetrics, type MetricsRecorder } from '../metrics/recorder.ts';
 import type { Store } from '../store/token-store.ts';
 import { createAuthenticator } from '../token/authenticate.ts';
 import type { ForeignTokens } from '../token/authenticator.ts';
+import { createIdentifier } from '../token/identify.ts';
 import { lockAuditFiles } from './audit-lock.ts';
 import { ExpiryLoop } from './expiry-loop.ts';
 import { foreignLifecycle } from './foreign-lifecycle.ts';
@@ -328,8 +329,7 @@ function createAdmin(config: Config, parts: AdminParts): AdminServer {
 /** Null where tokens of others are not taken. */
 function identifierOf({ kinds, lifecycle, store }: AdminParts): AdminOptions['identify'] {
   if (kinds.length === 0) return null;
-  const identifier = createAuthenticator({ ...lifecycle.tokens, store, foreign: { kinds, revocations: null } });
-  return (credential, now) => identifier.authenticate(credential, now);
+  return createIdentifier({ ...lifecycle.tokens, store }, kinds);
 }
 
 function processView(parts: AdminParts): ProcessView {

@@ -1,5 +1,6 @@
+import { LIMITS } from '../base/limits.ts';
 import type { RevocationMark } from '../model/revocation-mark.ts';
-import { hasEnded, type MarkedPrincipal, markCovers, mergeMarks } from './revocation-marks.ts';
+import { hasEnded, KEPT_BEYOND_END_MS, type MarkedPrincipal, markCovers, mergeMarks } from './revocation-marks.ts';
 
 /**
  * Marks in memory, by the narrowest of their selectors. Asked for every request with a token of others: a few look-ups and
@@ -44,9 +45,14 @@ export class MarkIndex {
     );
   }
 
-  /** Lets go of marks none of whose tokens can be alive. */
+  /** Lets go of marks none of whose tokens can be alive; of those that ended of late only where there are too many. */
   forgetEnded(now: number): void {
-    const ended = this.values().filter((mark) => hasEnded(mark, now));
+    this.#forget(now - KEPT_BEYOND_END_MS);
+    if (this.#byId.size > LIMITS.revocationMarks) this.#forget(now);
+  }
+
+  #forget(at: number): void {
+    const ended = this.values().filter((mark) => hasEnded(mark, at));
     for (const mark of ended) {
       this.#byId.delete(mark.id);
       const bucket = this.#bucket(mark);

@@ -60,6 +60,12 @@ function later(a: number | null, b: number | null): number | null {
   return a === null || b === null ? null : Math.max(a, b);
 }
 
+/**
+ * Marks stay so long beyond the end of their tokens, as long as there is room, milliseconds: a clock that jumps ahead and back
+ * must not bring tokens back to life.
+ */
+export const KEPT_BEYOND_END_MS = 24 * 3_600_000;
+
 export function hasEnded({ keepUntil }: RevocationMark, now: number): boolean {
   return keepUntil !== null && keepUntil <= now;
 }

@@ -71,6 +71,13 @@ export interface ForeignTokens {
     now: number,
     memo?: CredentialMemo | null,
   ): MaybePromise<AuthenticationOutcome> | null;
+  /**
+   * Which token a text is, for an authenticated caller who wants it revoked, and never for whoever presents it: `ok` for each
+   * that is truly of its issuer and has not ended, also where it is not let in now (its time has not come, it is for somebody
+   * else, it lives too long). Its principal is granted nothing. Another outcome says for good that it will not be let in, but for
+   * `store_unavailable`: nobody can say. Null as for `authenticate`; absent: as `authenticate`.
+   */
+  identify?(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null;
 }
 
 /** Which tokens of others have been revoked here. */

@@ -68,14 +68,35 @@ export class IntrospectedTokens implements ForeignTokens {
     if (refused !== undefined) return refused;
     const asked = this.#asking.get(digest);
     if (asked !== undefined) return asked;
+    const answer = this.#ask(credential, digest, at);
+    if (!(answer instanceof Promise)) return answer;
+    const { clock } = this.#options;
+    const outcome = answer
+      .then((told) => ('ok' in told ? told : judged(told, clock.now())))
+      .finally(() => this.#asking.delete(digest));
+    this.#asking.set(digest, outcome);
+    return outcome;
+  }
+
+  /** That a server did not call it active a moment ago is no answer here. */
+  identify(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null {
+    if (!this.#isMine(credential)) return null;
+    const digest = hash('sha256', credential, 'base64url');
+    const at = this.#options.clock.monotonic();
+    const known = this.#active.get(digest, at);
+    if (known !== undefined) return identified(known, now);
+    const answer = this.#ask(credential, digest, at);
+    if (!(answer instanceof Promise)) return answer;
+    return answer.then((told) => ('ok' in told ? told : identified(told, now)));
+  }
+
+  #ask(credential: string, digest: string, at: number): Promise<Known | Refusal> | Refusal {
     if (!B64TOKEN.test(credential)) return unprovenRefusal('token_malformed');
     if (this.#asking.size >= LIMITS.introspectionsInFlight) {
       this.#options.observe('overloaded', null);
       return unavailable('Too many tokens are being looked up at the moment. Try again soon.');
     }
-    const answer = this.#ask(credential, digest, at).finally(() => this.#asking.delete(digest));
-    this.#asking.set(digest, answer);
-    return answer;
+    return this.#hear(credential, digest, at);
   }
 
   #isMine(credential: string): boolean {
@@ -84,8 +105,8 @@ export class IntrospectedTokens implements ForeignTokens {
     return !credential.startsWith(ownPrefix) && !(credential.startsWith('eyJ') && credential.includes('.'));
   }
 
-  async #ask(credential: string, digest: string, askedAt: number): Promise<AuthenticationOutcome> {
-    const { observe, clock } = this.#options;
+  async #hear(credential: string, digest: string, askedAt: number): Promise<Known | Refusal> {
+    const { observe } = this.#options;
     const reply = await askServer(this.#options, credential);
     const answer = reply.kind === 'body' ? readIntrospectionAnswer(reply.bytes, this.#options) : null;
     if (reply.kind !== 'body' || answer === null || !answer.ok) {
@@ -103,7 +124,7 @@ export class IntrospectedTokens implements ForeignTokens {
     }
     const known = this.#known(answer.value, digest);
     this.#active.put(digest, known, askedAt, reply.bytes.length);
-    return judged(known, clock.now());
+    return known;
   }
 
   #refuse(digest: string, askedAt: number, refusal: Refusal): Refusal {
@@ -147,6 +168,12 @@ function judged({ allowed, notBefore, expiresAt }: Known, now: number): Authenti
   if (now < expiresAt && now >= notBefore) return allowed;
   const reason = now < expiresAt ? 'token_not_yet_valid' : 'token_expired';
   return { ok: false, reason, tokenId: allowed.principal.tokenId, generation: 0 };
+}
+
+/** Of a token to be revoked: also before its time, and granted nothing. */
+function identified({ allowed, expiresAt }: Known, now: number): AuthenticationOutcome {
+  if (now >= expiresAt) return unprovenRefusal('token_expired');
+  return { ...allowed, principal: { ...allowed.principal, scopes: [], roles: [], claims: {} } };
 }
 
 function unavailable(detail: string): Refusal {

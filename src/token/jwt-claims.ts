@@ -58,6 +58,22 @@ export function readJwtClaims(payload: JsonObject, issuer: JwtIssuer, now: numbe
   return ok(claims);
 }
 
+/**
+ * Which token it is and how long it can live, whether or not it is taken now: neither its audience is looked at nor whether its
+ * time has come, and it is granted nothing. An error for what no setting and no time would let in.
+ */
+export function readJwtIdentity(payload: JsonObject, issuer: JwtIssuer): Result<JwtClaims, string> {
+  const dates = readDates(payload);
+  if (!dates.ok) return dates;
+  const subject = readText(payload, 'sub');
+  if (!subject.ok) return subject;
+  const jti = readText(payload, 'jti');
+  if (!jti.ok) return jti;
+  return ok({ ...timesOf(dates.value, issuer), subject: subject.value, jti: jti.value, ...NOTHING_GRANTED });
+}
+
+const NOTHING_GRANTED = { scopes: [], roles: [], confirmation: null, others: {} } as const;
+
 function readClaims(payload: JsonObject, issuer: JwtIssuer, now: number): Result<JwtClaims, string> {
   const times = readTimes(payload, issuer, now);
   if (!times.ok) return times;
@@ -95,21 +111,38 @@ function readClaims(payload: JsonObject, issuer: JwtIssuer, now: number): Result
 
 type Times = Pick<JwtClaims, 'issuedAt' | 'validFrom' | 'validUntil'>;
 
+interface Dates {
+  readonly expiresAt: number;
+  readonly notBefore: number | null;
+  readonly issuedAt: number | null;
+}
+
 function readTimes(payload: JsonObject, issuer: JwtIssuer, now: number): Result<Times, string> {
   const { clockSkewMs, maxLifetimeMs } = issuer;
+  const dates = readDates(payload);
+  if (!dates.ok) return dates;
+  const { expiresAt, issuedAt } = dates.value;
+  // An issuer that does not say when it made the token cannot have made it later than now.
+  const lifetime = expiresAt - (issuedAt ?? now);
+  if (lifetime > maxLifetimeMs + (issuedAt === null ? clockSkewMs : 0)) {
+    return err('It lives longer than tokens of its issuer may here (exp, iat).');
+  }
+  return ok(timesOf(dates.value, issuer));
+}
+
+function timesOf({ expiresAt, notBefore, issuedAt }: Dates, { clockSkewMs }: JwtIssuer): Times {
+  const begins = Math.max(notBefore ?? Number.NEGATIVE_INFINITY, issuedAt ?? Number.NEGATIVE_INFINITY);
+  return { issuedAt, validFrom: begins - clockSkewMs, validUntil: expiresAt + clockSkewMs };
+}
+
+function readDates(payload: JsonObject): Result<Dates, string> {
   const expiresAt = numericDate(memberOf(payload, 'exp'));
   if (expiresAt === undefined) return err('It says not when it ends (exp), or not as a number of seconds.');
   const claimed = { nbf: memberOf(payload, 'nbf'), iat: memberOf(payload, 'iat') };
   const notBefore = claimed.nbf === undefined ? null : numericDate(claimed.nbf);
   const issuedAt = claimed.iat === undefined ? null : numericDate(claimed.iat);
   if (notBefore === undefined || issuedAt === undefined) return err('Its times (nbf, iat) are not numbers of seconds.');
-  // An issuer that does not say when it made the token cannot have made it later than now.
-  const lifetime = expiresAt - (issuedAt ?? now);
-  if (lifetime > maxLifetimeMs + (issuedAt === null ? clockSkewMs : 0)) {
-    return err('It lives longer than tokens of its issuer may here (exp, iat).');
-  }
-  const begins = Math.max(notBefore ?? Number.NEGATIVE_INFINITY, issuedAt ?? Number.NEGATIVE_INFINITY);
-  return ok({ issuedAt, validFrom: begins - clockSkewMs, validUntil: expiresAt + clockSkewMs });
+  return ok({ expiresAt, notBefore, issuedAt });
 }
 
 /** RFC 7519 §2: seconds, perhaps with a fraction. Milliseconds since the epoch; undefined for everything else. */

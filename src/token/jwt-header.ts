@@ -13,10 +13,16 @@ export interface JwtHeader {
 const ACCESS_TOKEN_TYPES: readonly string[] = ['jwt', 'at+jwt'];
 
 /**
- * What the header says, against what the issuer's tokens have to say (RFC 8725 §3.1, §3.11). `jku`, `jwk`, `x5u` and `x5c`
+ * What the header says of the signature, and that it is of an access token, against what the issuer's tokens have to say (RFC 8725 §3.1, §3.11). `jku`, `jwk`, `x5u` and `x5c`
  * are never read: keys come from the configuration alone (§3.10). The error is a sentence for the client.
  */
 export function readJwtHeader(header: JsonObject, issuer: JwtIssuer): Result<JwtHeader, string> {
+  if (!isTypeTaken(memberOf(header, 'typ'), issuer.types)) return err('Its type (typ) is not that of an access token.');
+  return readSignatureHeader(header, issuer);
+}
+
+/** The same, of whatever type the token is. */
+export function readSignatureHeader(header: JsonObject, issuer: JwtIssuer): Result<JwtHeader, string> {
   const alg = memberOf(header, 'alg');
   const algorithm = issuer.algorithms.find((name) => name === alg);
   if (algorithm === undefined) return err('Its algorithm (alg) is not one that its issuer may use here.');
@@ -25,8 +31,6 @@ export function readJwtHeader(header: JsonObject, issuer: JwtIssuer): Result<Jwt
     return err('It has critical extensions (crit) that are not understood here.');
   if (memberOf(header, 'b64') !== undefined) return err('Its payload must be encoded as usual (b64).');
   if (memberOf(header, 'enc') !== undefined) return err('It is encrypted (JWE), which is not taken here.');
-  const typ = memberOf(header, 'typ');
-  if (!isTypeTaken(typ, issuer.types)) return err('Its type (typ) is not that of an access token.');
   const kid = memberOf(header, 'kid') ?? null;
   if (kid !== null && (typeof kid !== 'string' || kid === '' || kid.length > JWK_SET_LIMITS.kid)) {
     return err('The name of its key (kid) is not a short text.');

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import { readJwkSet, type VerificationKey } from '../base/jwk-set.ts';
 import type { JwsAlgorithm } from '../base/jws-algorithm.ts';
@@ -16,6 +17,11 @@ export interface KeySet {
    * new one, is over. What was under way may have begun before the caller came to know of a key.
    */
   renew(): Promise<void> | null;
+  /**
+   * For callers that are known and need to be sure: resolves, never rejects, when an attempt that began after the call is over,
+   * with whether the keys are now the issuer's newest. Whatever has used up `renew`; attempts for it begin a second apart.
+   */
+  newest(): Promise<boolean>;
   /** False while no set has been had, or when the last attempt to have one failed: then a missing key says nothing. */
   readonly authoritative: boolean;
 }
@@ -32,6 +38,8 @@ export interface KeySetTimes {
   readonly timeoutMs: number;
   /** Between two fetches because of an unknown key. */
   readonly coolDownMs: number;
+  /** Between two fetches for callers of `newest`, who wait for as long. */
+  readonly insistMs: number;
   /** After a failure, while old keys go on. */
   readonly retryMs: number;
   /** After a failure without any keys: first and longest wait. */
@@ -42,6 +50,7 @@ export interface KeySetTimes {
 export const KEY_SET_TIMES: KeySetTimes = {
   timeoutMs: 5_000,
   coolDownMs: 30_000,
+  insistMs: 1_000,
   retryMs: 30_000,
   firstRetryMs: 250,
   longestFirstRetryMs: 5_000,
@@ -68,6 +77,10 @@ export class FetchedKeySet implements KeySet {
   #attempt: Promise<void> | null = null;
   /** When keys were last fetched because one was unknown (monotonic). */
   #soughtAt = Number.NEGATIVE_INFINITY;
+  /** What callers of `newest` wait for that came before it began. */
+  #newest: Promise<boolean> | null = null;
+  /** When keys were last fetched for callers of `newest` (monotonic). */
+  #insistedAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
   readonly #closed = new AbortController();
 
@@ -114,6 +127,26 @@ export class FetchedKeySet implements KeySet {
 
   renew(): Promise<void> | null {
     return this.#attempt ?? (this.#maySeek() ? this.#seek() : null);
+  }
+
+  newest(): Promise<boolean> {
+    this.#newest ??= this.#insist();
+    return this.#newest;
+  }
+
+  async #insist(): Promise<boolean> {
+    const { signal } = this.#closed;
+    const wait = this.#insistedAt + this.#times.insistMs - this.#clock.monotonic();
+    // Also where there is nothing to wait for: whoever asks at the same time is served by the same attempt.
+    await pause(Math.max(0, wait), undefined, { signal }).catch(() => undefined);
+    // What is under way may have been answered before the caller came.
+    while (this.#attempt !== null) await this.#attempt;
+    // From here on whoever comes needs the next one.
+    this.#newest = null;
+    if (signal.aborted) return false;
+    this.#insistedAt = this.#clock.monotonic();
+    await this.#refresh();
+    return this.authoritative && !signal.aborted;
   }
 
   /** Without any keys there is a timer that tries often enough. */
@@ -219,5 +252,9 @@ export class SecretKeySet implements KeySet {
 
   renew(): null {
     return null;
+  }
+
+  async newest(): Promise<true> {
+    return true;
   }
 }

@@ -2,18 +2,26 @@ import { hash } from 'node:crypto';
 import type { VerificationKey } from '../base/jwk-set.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { MaybePromise } from '../base/result.ts';
-import { isJsonObject, memberOf, parseStrictJson } from '../base/strict-json.ts';
+import { isJsonObject, type JsonObject, memberOf, parseStrictJson } from '../base/strict-json.ts';
 import type { Principal } from '../model/principal.ts';
 import type { AuthenticationOutcome, CredentialMemo, ForeignTokens } from './authenticator.ts';
-import { type JwtClaims, readJwtClaims } from './jwt-claims.ts';
+import { type JwtClaims, readJwtClaims, readJwtIdentity } from './jwt-claims.ts';
 import { type DecodedJwt, JwtDecoder, looksLikeJwt } from './jwt-decoder.ts';
-import { type JwtHeader, readJwtHeader } from './jwt-header.ts';
+import { type JwtHeader, readJwtHeader, readSignatureHeader } from './jwt-header.ts';
 import type { JwtIssuer } from './jwt-issuer.ts';
 import { VerifiedJwts } from './verified-jwts.ts';
 import { unprovenRefusal } from './verify-opaque.ts';
 import { verifySignature } from './verify-signature.ts';
 
 type Refusal = Extract<AuthenticationOutcome, { ok: false }>;
+
+/** A token that is whole and names an issuer that is trusted here. */
+interface Parsed {
+  readonly issuer: JwtIssuer;
+  readonly header: JsonObject;
+  readonly payload: JsonObject;
+  readonly decoded: DecodedJwt;
+}
 
 /** A token that is whole and says what it should; whether it is true, its signature tells. */
 interface Candidate {
@@ -65,7 +73,22 @@ class JwtTokens implements ForeignTokens {
     return 'ok' in candidate ? candidate : this.#verify(candidate);
   }
 
-  #read(credential: string, digest: string, now: number): Candidate | Refusal {
+  identify(credential: string, now: number): MaybePromise<AuthenticationOutcome> | null {
+    if (!looksLikeJwt(credential)) return null;
+    if (this.#decoder.digest(credential) === null) return unprovenRefusal('token_malformed');
+    const parsed = this.#parse(credential);
+    if ('ok' in parsed) return parsed;
+    const { issuer, payload, decoded } = parsed;
+    const header = readSignatureHeader(parsed.header, issuer);
+    if (!header.ok) return untrusted(header.error);
+    const claims = readJwtIdentity(payload, issuer);
+    if (!claims.ok) return untrusted(claims.error);
+    if (!(now < claims.value.validUntil)) return unprovenRefusal('token_expired');
+    const signed = { issuer, header: header.value, claims: claims.value, decoded };
+    return identified(signed) ?? identifiedWithNewest(signed);
+  }
+
+  #parse(credential: string): Parsed | Refusal {
     const decoded = this.#decoder.decode(credential);
     const header = parseStrictJson(decoded.header);
     const payload = parseStrictJson(decoded.payload);
@@ -77,9 +100,16 @@ class JwtTokens implements ForeignTokens {
     const iss = memberOf(payload.value, 'iss');
     const issuer = typeof iss === 'string' ? this.#issuers.get(iss) : undefined;
     if (issuer === undefined) return untrusted('Its issuer (iss) is not trusted here.');
-    const read = readJwtHeader(header.value, issuer);
+    return { issuer, header: header.value, payload: payload.value, decoded };
+  }
+
+  #read(credential: string, digest: string, now: number): Candidate | Refusal {
+    const parsed = this.#parse(credential);
+    if ('ok' in parsed) return parsed;
+    const { issuer, payload, decoded } = parsed;
+    const read = readJwtHeader(parsed.header, issuer);
     if (!read.ok) return untrusted(read.error);
-    const claims = readJwtClaims(payload.value, issuer, now);
+    const claims = readJwtClaims(payload, issuer, now);
     if (claims.ok) return { digest, issuer, header: read.value, claims: claims.value, untimely: null, decoded };
     const { reason, detail, claims: untimely } = claims.error;
     if (reason === 'token_untrusted' || untimely === null) return untrusted(detail ?? 'Its claims are not valid.');
@@ -90,7 +120,7 @@ class JwtTokens implements ForeignTokens {
     const { untimely } = candidate;
     const settled = this.#verifyWithKnown(candidate);
     if (settled !== null) return settled;
-    // For a token that is refused anyway nobody is asked: then it stays unproven.
+    // For a token that is refused anyway nobody is asked: then it stays unproven, and is judged anew when its time has come.
     if (untimely !== null) return unprovenRefusal(untimely);
     return this.#verifyWithNewer(candidate, RENEWALS);
   }
@@ -104,11 +134,9 @@ class JwtTokens implements ForeignTokens {
 
   /** Null where the keys at hand do not settle it. */
   #verifyWithKnown(candidate: Candidate): AuthenticationOutcome | null {
-    const { issuer, header, decoded, untimely } = candidate;
-    const { signingInput, signature } = decoded;
+    const { issuer, header, untimely } = candidate;
     // A token that names no key is tried with some of those that fit.
-    const keys = issuer.keys.find(header.kid, header.algorithm).slice(0, LIMITS.keysTried);
-    const key = keys.find((each) => verifySignature(header.algorithm, each.key, signingInput, signature));
+    const key = signingKeyOf(candidate, LIMITS.keysTried);
     if (key === undefined) {
       const named = header.kid !== null && issuer.keys.knows(header.kid);
       return named ? untrusted('Its signature is not that of its issuer.') : null;
@@ -128,15 +156,41 @@ class JwtTokens implements ForeignTokens {
   }
 }
 
+type Signed = Pick<Candidate, 'issuer' | 'header' | 'claims' | 'decoded'>;
+
+function signingKeyOf({ issuer, header, decoded }: Signed, tried: number): VerificationKey | undefined {
+  const { signingInput, signature } = decoded;
+  const keys = issuer.keys.find(header.kid, header.algorithm).slice(0, tried);
+  return keys.find((each) => verifySignature(header.algorithm, each.key, signingInput, signature));
+}
+
+/** Null where the keys at hand do not say that its issuer signed it: newer ones may. */
+function identified(signed: Signed): AuthenticationOutcome | null {
+  // All that there are: with fewer keys in the set it may be let in.
+  const key = signingKeyOf(signed, Number.POSITIVE_INFINITY);
+  return key === undefined ? null : { ok: true, generation: 0, principal: principalOf(signed) };
+}
+
+async function identifiedWithNewest(signed: Signed): Promise<AuthenticationOutcome> {
+  const settled = await signed.issuer.keys.newest();
+  return (
+    identified(signed) ?? (settled ? untrusted('None of the keys of its issuer has made its signature.') : silent())
+  );
+}
+
 function untrusted(why: string): Refusal {
   return { ...unprovenRefusal('token_untrusted'), detail: `The token is not trusted here. ${why}` };
+}
+
+function silent(): Refusal {
+  const detail = "The token's issuer cannot be asked for its keys at the moment. Try again soon.";
+  return { ...unprovenRefusal('store_unavailable'), detail };
 }
 
 /** No key at hand verifies the token. That is a word against it only if the issuer's keys are known as they are now. */
 function withoutKey({ keys }: JwtIssuer, { kid }: JwtHeader): Refusal {
   if (!keys.authoritative) {
-    const detail = "The token's issuer cannot be asked for its keys at the moment. Try again soon.";
-    return { ...unprovenRefusal('store_unavailable'), detail };
+    return silent();
   }
   return untrusted(
     kid === null
@@ -145,7 +199,7 @@ function withoutKey({ keys }: JwtIssuer, { kid }: JwtHeader): Refusal {
   );
 }
 
-function principalOf({ issuer, claims, decoded }: Candidate): Principal {
+function principalOf({ issuer, claims, decoded }: Pick<Candidate, 'issuer' | 'claims' | 'decoded'>): Principal {
   const { jti, subject, issuedAt } = claims;
   return {
     tokenType: 'jwt',

@@ -100,6 +100,19 @@ describe.each(STORE_KINDS)('revocations of tokens of others in the $name store',
     expect(await all(store)).toHaveLength(3);
   });
 
+  it('stay for a day after they have ended, unless there is no room: the clock may jump ahead and back', async () => {
+    const hour = 3_600_000;
+    const before = (hours: number): RevocationMark => {
+      return aMark({ jti: `${hours}`, keepUntil: Date.now() - hours * hour });
+    };
+    for (const hours of [30, 20, 1]) await store.putMark(before(hours), MOST);
+    await store.putMark(aMark({ jti: 'new' }), MOST);
+    const left = async () => (await all(other)).map(({ jti }) => jti).toSorted();
+    expect(await left()).toEqual(['1', '20', 'new']);
+    expect(await store.putMark(aMark({ jti: 'newer' }), 3)).not.toBeNull();
+    expect(await left()).toEqual(['new', 'newer']);
+  });
+
   it('are found by the ids that could cover a token', async () => {
     const { issuer, jti, subject } = aForeign().foreign ?? { issuer: null, jti: null, subject: null };
     const covering = [

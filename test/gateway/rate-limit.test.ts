@@ -4,6 +4,7 @@ import { countedAddress, RateLimits } from '../../src/gateway/rate-limit.ts';
 import { Fault } from '../../src/model/fault.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import type { CompiledRule, RateLimit } from '../../src/policy/compiled-policy.ts';
+import { samplePrincipal } from '../../src/policy/sample-principal.ts';
 
 describe('a limit by address', () => {
   it('counts an IPv4 address, and the network of an IPv6 address', () => {
@@ -20,8 +21,8 @@ rules:
   - { name: open, path: /, public: true, rate_limit: { requests: 100, per: 1m, by: ip } }
 `;
 
-function openRule(): { readonly rule: CompiledRule; readonly limit: RateLimit } {
-  const { policy } = compilePolicy([{ name: 'a.yaml', text: POLICY }], { upstreams: null });
+function openRule(text = POLICY): { readonly rule: CompiledRule; readonly limit: RateLimit } {
+  const { policy } = compilePolicy([{ name: 'a.yaml', text }], { upstreams: null });
   const rule = policy?.apis[0]?.rules[0];
   if (rule === undefined || rule.rateLimit === null) throw new Error('there is no rule with a limit');
   return { rule, limit: rule.rateLimit };
@@ -44,6 +45,36 @@ describe('serve_cached', () => {
     expect(await ask()).toBe('rate_limited');
     now = 30_000;
     await expect(ask()).rejects.toMatchObject({ code: 'store_unavailable' });
+  });
+});
+
+describe('a limit by subject', () => {
+  it('is of one issuer: the alice of another, or of a token of this gateway, uses up nothing of it', () => {
+    const { rule, limit } = openRule(POLICY.replace('public: true', 'scopes: [x]').replace('by: ip', 'by: subject'));
+    const keys: string[] = [];
+    const counter = {
+      countRate: (key: string, add: number) => {
+        keys.push(key);
+        return { count: add, leftMs: 60_000 };
+      },
+      countsRates: true,
+    };
+    const limits = new RateLimits(
+      { counter, replicas: () => 200, onUnavailable: 'deny', maxStaleMs: 0 },
+      { now: () => 0, monotonic: () => 0 },
+    );
+    const ask = (subject: string, issuer: string | null | undefined): number => {
+      const foreign = issuer === undefined ? null : { issuer, jti: null, subject, issuedAt: null };
+      const principal = { ...samplePrincipal({ subject }, 0), foreign };
+      expect(limits.check(rule, limit, { principal, client: '192.0.2.1', rateFields: null })).toBeNull();
+      return limits.size;
+    };
+    expect([ask('alice', undefined), ask('alice', 'https://a'), ask('alice', 'https://b')]).toEqual([1, 2, 3]);
+    expect([ask('alice', null), ask('alice', 'https://a'), ask('bob', 'https://a')]).toEqual([4, 4, 5]);
+    // A window that an earlier release began goes on.
+    expect(keys[0]).toMatch(/\nsubject alice$/);
+    const long = 's'.repeat(200);
+    expect([ask(long, undefined), ask(long, 'https://a'), ask(long, 'https://b')]).toEqual([6, 7, 8]);
   });
 });
 

@@ -4,6 +4,7 @@
  * them would fill the memory of the whole fleet, a few hundred bytes at a time, however few marks the store holds.
  */
 import { expect, it } from 'vitest';
+import { LIMITS } from '../../src/base/limits.ts';
 import type { RevocationMark } from '../../src/model/revocation-mark.ts';
 import { KnownMarks } from '../../src/store/known-marks.ts';
 import { Lease } from '../../src/store/lease.ts';
@@ -11,7 +12,7 @@ import { aForeign, aMark, MARKED_AT } from '../contract/mark-fixture.ts';
 
 const HOUR_MS = 3_600_000;
 
-it('forgets the marks that have ended, also where nothing is ever loaded anew', async () => {
+function marksInMemory() {
   let now = MARKED_AT;
   const stored = new Map<string, RevocationMark>();
   const marks = new KnownMarks({
@@ -33,9 +34,41 @@ it('forgets the marks that have ended, also where nothing is ever loaded anew', 
   };
   const known = (): number => [...stored.values()].filter(({ jti }) => marks.knows(aForeign({ jti }))).length;
 
-  for (let i = 0; i < 900; i += 1) await heard(`first ${i}`);
+  const hearMany = async (name: string, count: number): Promise<void> => {
+    for (let i = 0; i < count; i += 1) await heard(`${name} ${i}`);
+  };
+  return {
+    hearMany,
+    known,
+    pass: (ms: number) => {
+      now += ms;
+    },
+  };
+}
+
+it('forgets the marks that have ended, also where nothing is ever loaded anew', async () => {
+  const { hearMany, known, pass } = marksInMemory();
+  await hearMany('first', 900);
   expect(known()).toBe(900);
-  now += HOUR_MS;
-  for (let i = 0; i < 900; i += 1) await heard(`second ${i}`);
+  pass(25 * HOUR_MS);
+  await hearMany('second', 900);
   expect(known()).toBe(900);
+});
+
+it('has no more of those that ended of late than there may be marks', async () => {
+  const { hearMany, known, pass } = marksInMemory();
+  await hearMany('first', LIMITS.revocationMarks);
+  pass(HOUR_MS);
+  await hearMany('second', 1_000);
+  expect(known()).toBe(1_000);
+});
+
+/* Swept by a clock that is ahead, the marks were gone for good, and their tokens let in again once the clock was right. */
+it('has them all when the clock was half a day ahead for a while', async () => {
+  const { hearMany, known, pass } = marksInMemory();
+  await hearMany('before', 10);
+  pass(12 * HOUR_MS);
+  await hearMany('meanwhile', 2_000);
+  pass(-12 * HOUR_MS);
+  expect(known()).toBe(2_010);
 });

@@ -58,6 +58,26 @@ describe('tokens that a server is asked about', () => {
     });
   }
 
+  it('are identified for whoever wants one revoked, by a fresh answer, also before their time', async () => {
+    const tokens = kind();
+    respond = (_token, response) => json(response, { active: false });
+    expect(await said(tokens.authenticate('ext_abc', now))).toBe('token_unknown');
+    respond = (_token, response) =>
+      json(response, { active: true, jti: 'id-1', scope: 'orders:read', nbf: SECONDS + 600 });
+    for (const name of ['ext_abc', 'ext_def']) {
+      expect(await tokens.identify(name, now)).toMatchObject({
+        ok: true,
+        principal: { tokenId: expect.stringMatching(/^ext:/), scopes: [], foreign: { jti: 'id-1' } },
+      });
+    }
+    expect(await said(tokens.authenticate('ext_def', now))).toBe('token_not_yet_valid');
+    expect(await said(tokens.identify('ext_def', now))).toBe('ok');
+    expect(asked).toEqual(['ext_abc', 'ext_abc', 'ext_def']);
+    respond = (_token, response) => json(response, {}, 500);
+    expect(await said(tokens.identify('ext_ghi', now))).toBe('store_unavailable');
+    expect(await said(tokens.identify('other', now))).toBe('not mine');
+  });
+
   const said = async (outcome: ReturnType<IntrospectedTokens['authenticate']>): Promise<string> => {
     const settled = await outcome;
     return settled === null ? 'not mine' : settled.ok ? 'ok' : settled.reason;

@@ -82,6 +82,7 @@ export function fixedKeys(set: string, algorithms: readonly JwsAlgorithm[]): Key
     knows: (kid) => keys.some((key) => key.kid === kid),
     holds: (key) => keys.includes(key),
     renew: () => null,
+    newest: async () => true,
   };
 }
 

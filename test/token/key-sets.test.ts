@@ -327,6 +327,51 @@ describe('keys by discovery', () => {
   });
 });
 
+describe('the newest keys', () => {
+  it('are fetched for known callers past the cool-down, once for all who wait, and again for whoever comes later', async () => {
+    const issuer = await TestIssuer.start(jwks(first));
+    const { keys, present } = keysOf(keysAt(new URL(issuer.url)), { insistMs: 0 });
+    await keys.start();
+    const late = jwt(second);
+    expect(await present(late)).toBe(UNKNOWN);
+    issuer.answer = text(jwks(first, second));
+    expect([await present(late), issuer.asked.length]).toEqual([UNKNOWN, 2]);
+    expect(await Promise.all(Array.from({ length: 50 }, () => keys.newest()))).toEqual(Array(50).fill(true));
+    expect([await present(late), issuer.asked.length]).toEqual(['ok', 3]);
+    const held = Promise.withResolvers<void>();
+    issuer.answer = (_request, response) => void held.promise.then(() => response.end(jwks(first)));
+    const early = keys.newest();
+    await issuer.askedTimes(4);
+    // The answer that is on its way may be older than what this one knows.
+    const later = keys.newest();
+    held.resolve();
+    expect([await early, await later, issuer.asked.length]).toEqual([true, true, 5]);
+  });
+
+  it('are fetched a second apart', async () => {
+    const issuer = await TestIssuer.start(jwks(first));
+    const { keys } = keysOf(keysAt(new URL(issuer.url)), { insistMs: 200 });
+    await keys.start();
+    await keys.newest();
+    const began = performance.now();
+    await Promise.all([keys.newest(), keys.newest()]);
+    expect(performance.now() - began).toBeGreaterThan(190);
+    expect([issuer.asked.length, KEY_SET_TIMES.insistMs]).toEqual([3, 1_000]);
+  });
+
+  it('are not said to be had from an issuer that fails, or after the end', async () => {
+    const issuer = await TestIssuer.start(jwks(first));
+    const { keys } = keysOf(keysAt(new URL(issuer.url)), { insistMs: 0 });
+    await keys.start();
+    issuer.answer = (_request, response) => response.writeHead(500).end();
+    expect([await keys.newest(), await keys.newest()]).toEqual([false, false]);
+    issuer.answer = text(jwks(first));
+    expect(await keys.newest()).toBe(true);
+    keys.close();
+    expect([await keys.newest(), issuer.asked.length]).toEqual([false, 4]);
+  });
+});
+
 describe('keys in a file', () => {
   it('are read again when it changes, and stay when it is broken or gone', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-keys-'));

@@ -77,7 +77,8 @@ function introspectRoute(options: AdminOptions): AdminRoute {
 
 /**
  * The token itself is the proof that it is in the caller's hands, so it is verified first: an id with a made-up secret
- * revokes nothing. What is not valid any more, or is not known, is answered as RFC 7009 §2.2 wants it: 200.
+ * revokes nothing. What is not valid any more, or is not known, is answered as RFC 7009 §2.2 wants it: 200. What may be let in later
+ * is revoked all the same, or 200 would be a promise that does not hold.
  */
 function revocationRoute(options: AdminOptions): AdminRoute {
   return defineRoute({
@@ -87,7 +88,7 @@ function revocationRoute(options: AdminOptions): AdminRoute {
     tag: 'OAuth 2.0',
     summary: 'Token revocation (RFC 7009)',
     description:
-      'Every generation of the token ends. A token that is not valid any more, or not known, is answered 200 too.',
+      'Every generation of the token ends. A token that is not valid any more, or not known, is answered 200 too. 503: nobody can say now whether it is one, and nothing was revoked (RFC 7009 §2.2.1).',
     scope: 'portcullis:tokens:revoke',
     body: { kind: 'form', schema: TOKEN_FORM },
     answers: { 200: { description: 'The token is valid nowhere', schema: z.strictObject({}) } },

@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { LIMITS } from '../../base/limits.ts';
 import type { PresentedToken } from '../../lifecycle/present.ts';
 import { TOKEN_STATUSES } from '../../model/token-record.ts';
 import { CLAIMS, CURSOR, LIMIT, TEXT, TEXTS, TIME } from '../fields.ts';
 
 const DURATION = TEXT.meta({ examples: ['30d'], description: 'A duration such as 30d, 24h, 5m or 90s' });
+/** One of somebody else may be longer than any other text. */
+const WHOLE_TOKEN = z.string().trim().max(LIMITS.credentialBytes, `longer than ${LIMITS.credentialBytes} characters`);
 const MOMENT = TEXT.meta({ format: 'date-time', description: 'RFC 3339' });
 const BLOCKS = TEXTS.meta({ description: 'Addresses or CIDR blocks from which the token may be used' });
 const BINDING = z.strictObject({
@@ -129,7 +132,7 @@ export const REVOKE_MANY_BODY = z.strictObject({
     description: 'By `created_at`; of tokens of others by `iat`, and one that does not say counts as issued before',
   }),
   seen_from: TEXT.optional().meta({ description: 'Address or CIDR block of the last use' }),
-  token: TEXT.trim().optional().meta({ description: 'A whole token, of whatever generation' }),
+  token: WHOLE_TOKEN.optional().meta({ description: 'A whole token, of whatever generation' }),
   reason: TEXT.optional().meta({ description: 'Required, except where dry_run is true' }),
   dry_run: z.boolean().optional().meta({ description: 'Only counts and lists' }),
 });

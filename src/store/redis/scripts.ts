@@ -1,4 +1,5 @@
 import type { ClientContext, Result } from 'ioredis';
+import { KEPT_BEYOND_END_MS } from '../revocation-marks.ts';
 
 /*
  * A token is one hash, so each change of it is one script over one key, and atomic:
@@ -158,14 +159,20 @@ const SWEPT_MARKS = 100;
 const PUT_MARK = `${APPENDED}
   local marks, ends, id = KEYS[1], KEYS[2], ARGV[8]
   local time = redis.call('TIME')
-  local now = string.format('%016.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', ends, '(' .. now .. ':', '-', 'LIMIT', 0, ${SWEPT_MARKS})) do
-    redis.call('HDEL', marks, string.sub(member, 18))
-    redis.call('ZREM', ends, member)
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local function sweep(ended)
+    local before = string.format('(%016.0f:', ended)
+    for _, member in ipairs(redis.call('ZREVRANGEBYLEX', ends, before, '-', 'LIMIT', 0, ${SWEPT_MARKS})) do
+      redis.call('HDEL', marks, string.sub(member, 18))
+      redis.call('ZREM', ends, member)
+    end
   end
+  sweep(now - ${KEPT_BEYOND_END_MS})
   local stands = redis.call('HGET', marks, id) or ''
   if stands ~= ARGV[1] then return { 'stands', stands } end
-  if stands == '' and redis.call('HLEN', marks) >= tonumber(ARGV[5]) then return { 'full', '' } end
+  local function full() return stands == '' and redis.call('HLEN', marks) >= tonumber(ARGV[5]) end
+  if full() then sweep(now) end
+  if full() then return { 'full', '' } end
   redis.call('HSET', marks, id, ARGV[2])
   if ARGV[3] ~= ARGV[4] then redis.call('ZREM', ends, ARGV[3]) end
   redis.call('ZADD', ends, 0, ARGV[4])

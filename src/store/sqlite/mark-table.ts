@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { RevocationMark } from '../../model/revocation-mark.ts';
 import type { LogPosition } from '../change-log.ts';
 import type { PutMark } from '../mark-store.ts';
-import { decodeMark, encodeMark, mergeMarks } from '../revocation-marks.ts';
+import { decodeMark, encodeMark, KEPT_BEYOND_END_MS, mergeMarks } from '../revocation-marks.ts';
 import type { ChangeLogTable } from './change-log-table.ts';
 import { integer, type Row, text } from './row.ts';
 import { transact } from './transact.ts';
@@ -32,9 +32,10 @@ export class MarkTable {
   /** Null where there are too many. The position of its entry is null where nothing has changed. */
   put(mark: RevocationMark, most: number, now: number): (PutMark & { readonly position: LogPosition | null }) | null {
     return transact(this.#database, () => {
-      this.#sweep.run(now);
+      this.#sweep.run(now - KEPT_BEYOND_END_MS);
       const stands = this.find(mark.id);
-      if (stands === null && integer(this.#count.get() ?? {}, 'n') >= most) return null;
+      if (stands === null && this.#size >= most) this.#sweep.run(now);
+      if (stands === null && this.#size >= most) return null;
       const merged = mergeMarks(stands, mark);
       const repeated = stands !== null && merged.issuedBefore === stands.issuedBefore;
       const encoded = encodeMark(merged);
@@ -42,6 +43,10 @@ export class MarkTable {
       this.#put.run({ id: mark.id, mark: encoded, keep_until: merged.keepUntil });
       return { mark: merged, repeated, position: this.#log.append(mark.id, 'revoked') };
     });
+  }
+
+  get #size(): number {
+    return integer(this.#count.get() ?? {}, 'n');
   }
 
   find(id: string): RevocationMark | null {
