@@ -37,6 +37,8 @@ interface Frame {
 export class EventFrames {
   readonly #frames = new WeakMap<object, Frame[]>();
   readonly #printed: PrintedObjects;
+  /** In place of a token for events on which no policy has decided. */
+  readonly #undecided: { readonly [name: string]: AuditDetail } = {};
 
   constructor(printed: PrintedObjects) {
     this.#printed = printed;
@@ -46,28 +48,32 @@ export class EventFrames {
   text(event: AuditEventInput, time: string, seq: number): string | null {
     const { bytes_in, bytes_out, details, duration_ms, path, request_id, trace_id, upstream_ms } = event;
     if (bytes_in === undefined || bytes_out === undefined || duration_ms === undefined) return null;
-    if (path === undefined || request_id === undefined || trace_id === undefined || upstream_ms === undefined)
-      return null;
-    if (details === undefined) return null;
-    const { decided_at: decidedAt, token } = details;
-    if (typeof decidedAt !== 'number' || typeof token !== 'object' || token === null) return null;
-    for (const name in details) {
-      if (name !== 'decided_at' && name !== 'token' && details[name] !== undefined) return null;
+    if (path === undefined || request_id === undefined || trace_id === undefined) return null;
+    const decidedAt = details?.decided_at;
+    const token = details === undefined ? this.#undecided : details.token;
+    if (typeof token !== 'object' || token === null) return null;
+    if (details !== undefined) {
+      if (typeof decidedAt !== 'number') return null;
+      for (const name in details) {
+        if (name !== 'decided_at' && name !== 'token' && details[name] !== undefined) return null;
+      }
     }
     const frame = this.#frame(event, token);
     if (frame === null) return null;
     const [start, afterDecision, afterDuration, afterPath, afterId, afterSeq, afterTime, afterTrace] = frame.parts;
-    const counts = `${start}${number(bytes_in)},"bytes_out":${number(bytes_out)},"details":{"decided_at":${number(decidedAt)}`;
+    const counts = `${start}${number(bytes_in)},"bytes_out":${number(bytes_out)}`;
+    const decision = typeof decidedAt === 'number' ? `,"details":{"decided_at":${number(decidedAt)}` : '';
     const middle = `${afterDecision}${number(duration_ms)}${afterDuration}${masked(path)}${afterPath}${masked(request_id)}`;
     const end = `${afterId}${seq}${afterSeq}${quoted(time)}${afterTime}${quoted(trace_id)}${afterTrace}`;
-    return `${counts}${middle}${end}${number(upstream_ms)},"v":1}`;
+    const upstream = upstream_ms === undefined ? '' : `,"upstream_ms":${number(upstream_ms)}`;
+    return `${counts}${decision}${middle}${end}${upstream},"v":1}`;
   }
 
   #frame(event: AuditEventInput, token: AuditDetail & object): Frame | null {
     const known = this.#frames.get(token);
     const found = known?.find(({ of }) => isLike(of, event));
     if (found !== undefined) return found;
-    const frame = frameOf(event, token, this.#printed);
+    const frame = frameOf(event, token === this.#undecided ? null : token, this.#printed);
     if (frame === null) return null;
     if (known === undefined) this.#frames.set(token, [frame]);
     else {
@@ -98,10 +104,10 @@ function isLike(a: Lasting, b: Lasting): boolean {
   );
 }
 
-function frameOf(event: AuditEventInput, token: AuditDetail & object, printed: PrintedObjects): Frame | null {
+function frameOf(event: AuditEventInput, token: (AuditDetail & object) | null, printed: PrintedObjects): Frame | null {
   const { actor, api, host, ip, method, outcome, owner, policy, reason, rule, status } = event;
   const { subject, token_id, token_type, type } = event;
-  const tokenText = usualObject(token, printed);
+  const tokenText = token === null ? '' : usualObject(token, printed);
   if (tokenText === null) return null;
   const text = (name: string, value: string | undefined): string =>
     value === undefined ? '' : `"${name}":${masked(value)},`;
@@ -125,13 +131,13 @@ function frameOf(event: AuditEventInput, token: AuditDetail & object, printed: P
     },
     parts: [
       `{${text('actor', actor)}${text('api', api)}"bytes_in":`,
-      `,"token":${tokenText}},"duration_ms":`,
+      tokenText === '' ? ',"duration_ms":' : `,"token":${tokenText}},"duration_ms":`,
       `,${text('host', host)}${text('ip', ip)}${text('method', method)}"outcome":${quoted(outcome)},${text('owner', owner)}"path":`,
       `,${text('policy', policy)}${text('reason', reason)}"request_id":`,
       `,${text('rule', rule)}"seq":`,
       `,${status === undefined ? '' : `"status":${number(status)},`}${text('subject', subject)}"time":`,
       `,${text('token_id', token_id)}${token_type === undefined ? '' : `"token_type":${quoted(token_type)},`}"trace_id":`,
-      `,"type":${quoted(type)},"upstream_ms":`,
+      `,"type":${quoted(type)}`,
     ],
   };
 }

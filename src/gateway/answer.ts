@@ -20,33 +20,78 @@ export function problemAnswer(
   requestId: string,
   dpop = false,
   resourceMetadata: string | null = null,
+  known = new KnownWords(),
 ): ProblemAnswer {
   const entry = REASONS[refusal.reason];
+  const { start, bytes, challenge } = known.of(refusal, dpop, resourceMetadata);
+  // Ids are hexadecimal digits, which JSON writes as they are.
+  const body = `${start}${requestId}"}`;
+  const headers = [
+    'content-type',
+    'application/problem+json',
+    'content-length',
+    String(bytes + requestId.length),
+    'cache-control',
+    'no-store',
+    'portcullis-request-id',
+    requestId,
+  ];
+  if (challenge !== null) headers.push('www-authenticate', challenge);
+  if (entry.retryAfter !== null) headers.push('retry-after', String(entry.retryAfter));
+  headers.push(...refusal.headers);
+  return { status: entry.status, headers, body };
+}
+
+/** What a refusal says, but for the request's id. */
+export interface Words {
+  /** The body up to the value of its last member. */
+  readonly start: string;
+  /** Length of the body without the id. */
+  readonly bytes: number;
+  readonly challenge: string | null;
+}
+
+/** Refusals whose words are remembered, and the longest detail of one. */
+const REMEMBERED = 256;
+const LONGEST_DETAIL = 256;
+
+/** Most refusals say the same as one before, and putting that into words costs more than the rest of the answer. */
+export class KnownWords {
+  readonly #known = new Map<string, Words>();
+
+  of(refusal: Refusal, dpop: boolean, resourceMetadata: string | null): Words {
+    const { reason, detail, requiredScopes, condition, proofError } = refusal;
+    const lasting = requiredScopes.length === 0 && condition === null && proofError === null;
+    if (!lasting || (detail !== null && detail.length > LONGEST_DETAIL)) return words(refusal, dpop, resourceMetadata);
+    const key = `${reason}\n${dpop}\n${resourceMetadata ?? ''}\n${detail ?? ''}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const made = words(refusal, dpop, resourceMetadata);
+    // Begun anew when full: some details name what was asked for.
+    if (this.#known.size >= REMEMBERED) this.#known.clear();
+    this.#known.set(key, made);
+    return made;
+  }
+}
+
+function words(refusal: Refusal, dpop: boolean, resourceMetadata: string | null): Words {
+  const entry = REASONS[refusal.reason];
   const detail = refusal.detail ?? `${entry.title}.`;
-  const body = JSON.stringify({
+  const whole = JSON.stringify({
     type: `urn:portcullis:reason:${refusal.reason}`,
     title: entry.title,
     status: entry.status,
     detail,
     reason: refusal.reason,
     ...(refusal.condition === null ? {} : { condition: refusal.condition }),
-    request_id: requestId,
+    request_id: '',
   });
-  const headers = [
-    'content-type',
-    'application/problem+json',
-    'content-length',
-    String(Buffer.byteLength(body)),
-    'cache-control',
-    'no-store',
-    'portcullis-request-id',
-    requestId,
-  ];
-  const challenge = challengeOf(refusal, detail, dpop, resourceMetadata);
-  if (challenge !== null) headers.push('www-authenticate', challenge);
-  if (entry.retryAfter !== null) headers.push('retry-after', String(entry.retryAfter));
-  headers.push(...refusal.headers);
-  return { status: entry.status, headers, body };
+  const start = whole.slice(0, -2);
+  return {
+    start,
+    bytes: Buffer.byteLength(whole),
+    challenge: challengeOf(refusal, detail, dpop, resourceMetadata),
+  };
 }
 
 /** RFC 6750 §3: no error code where no credential was presented (§3.1). `resource_metadata`: RFC 9728 §5.1. */

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { AuthenticationOutcome } from '../token/authenticator.ts';
-import { problemAnswer } from './answer.ts';
+import { KnownWords, problemAnswer } from './answer.ts';
 import { Assertions } from './assertions.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { ClientAddresses } from './client-address.ts';
@@ -39,6 +39,7 @@ export class Gateway {
   /** Of bodies that were read before the decision, in memory now. */
   readonly held = new HeldBytes();
   readonly #bases: TokenBases = new WeakMap();
+  readonly #words = new KnownWords();
   draining = false;
   /** Requests that have begun and are not recorded yet. */
   inFlight = 0;
@@ -68,7 +69,7 @@ export class Gateway {
       return;
     }
     const dpop = exchange.head?.dpop === true;
-    const answer = problemAnswer(refusal, exchange.requestId, dpop, this.resources.urlFor(exchange.api));
+    const answer = problemAnswer(refusal, exchange.requestId, dpop, this.resources.urlFor(exchange.api), this.#words);
     exchange.status = answer.status;
     if (exchange.rateFields !== null) answer.headers.push(...exchange.rateFields);
     if (exchange.proofNonce !== null) answer.headers.push('dpop-nonce', exchange.proofNonce);

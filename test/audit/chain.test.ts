@@ -115,9 +115,12 @@ describe('an event', () => {
       bytes_out: number,
       duration_ms: number,
       upstream_ms: fc.option(number, { nil: undefined }),
-      details: fc.record(
-        { decided_at: fc.nat(), token: fc.constantFrom(...tokens), rate_limit: few, more: few },
-        { requiredKeys: ['decided_at', 'token'] },
+      details: fc.option(
+        fc.record(
+          { decided_at: fc.nat(), token: fc.constantFrom(...tokens), rate_limit: few, more: few },
+          { requiredKeys: ['decided_at', 'token'] },
+        ),
+        { nil: undefined },
       ),
     }) as fc.Arbitrary<AuditEventInput>;
     const lasting = [
