@@ -5,7 +5,8 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { sha256 } from '../../base/encoding.ts';
 import { Fault } from '../../model/fault.ts';
 import { SHARED_KEY_BYTES } from '../shared-keys.ts';
-import { SQLITE_BUSY, sqliteCode, sqliteFault } from './sqlite-fault.ts';
+import { sqliteFault } from './sqlite-fault.ts';
+import { useWriteAheadLog } from './write-ahead-log.ts';
 
 /** How long a proof waits for another process's, milliseconds. It blocks this process meanwhile. */
 const LOCK_WAIT_MS = 100;
@@ -105,14 +106,5 @@ export class ProofFile {
       database.close();
       throw error;
     }
-  }
-}
-
-/** SQLite does not wait for the lock of this one change. Who is in the way is making the same one, and it lasts. */
-function useWriteAheadLog(database: DatabaseSync): void {
-  try {
-    database.exec('PRAGMA journal_mode = WAL');
-  } catch (error) {
-    if (sqliteCode(error) !== SQLITE_BUSY) throw error;
   }
 }

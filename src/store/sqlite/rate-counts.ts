@@ -5,7 +5,8 @@ import { sha256 } from '../../base/encoding.ts';
 import { Fault } from '../../model/fault.ts';
 import type { RateCount } from '../rate-counter.ts';
 import { integer } from './row.ts';
-import { SQLITE_BUSY, sqliteCode, sqliteFault } from './sqlite-fault.ts';
+import { sqliteFault } from './sqlite-fault.ts';
+import { useWriteAheadLog } from './write-ahead-log.ts';
 
 /** How long a count waits for another process's count, milliseconds. It blocks this process meanwhile. */
 const LOCK_WAIT_MS = 100;
@@ -84,14 +85,5 @@ export class RateCounts {
       database.close();
       throw error;
     }
-  }
-}
-
-/** SQLite does not wait for the lock of this one change. Who is in the way is making the same one, and it lasts. */
-function useWriteAheadLog(database: DatabaseSync): void {
-  try {
-    database.exec('PRAGMA journal_mode = WAL');
-  } catch (error) {
-    if (sqliteCode(error) !== SQLITE_BUSY) throw error;
   }
 }
